@@ -1,0 +1,1 @@
+"""Handful: an image classifier from a handful of examples, as a service."""

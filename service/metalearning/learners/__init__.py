@@ -1,0 +1,1 @@
+"""The algorithms: each meta-trains a network and adapts it."""
