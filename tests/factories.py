@@ -1,0 +1,1 @@
+"""Builders of small real things for tests."""
