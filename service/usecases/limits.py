@@ -1,0 +1,26 @@
+"""How much one client may ask of the service at once."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of the public contract.
+
+    Attributes:
+        file_bytes: of one file.
+        request_bytes: of one request, and of what its archive unpacks to.
+        image_pixels: of one image, checked before a pixel is decoded.
+        decodes_in_flight: images decoded at the same time by the whole process, which bounds its memory.
+    """
+
+    file_bytes: int = 32 * 2**20
+    request_bytes: int = 256 * 2**20
+    image_pixels: int = 100_000_000
+    min_classes: int = 2
+    max_classes: int = 100
+    support_images: int = 1_000
+    prediction_images: int = 64
+    metadata_pairs: int = 50
+    label_chars: int = 200
+    decodes_in_flight: int = 4

@@ -1,0 +1,139 @@
+"""What the use cases answer: frozen views with the fields of the public contract.
+
+Why apart from the tables and from pydantic: the tables may change without the contract, and a view can be read
+after its transaction is closed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from uuid import UUID
+
+TaskState: TypeAlias = Literal["empty", "queued", "adapting", "ready", "failed"]
+VersionState: TypeAlias = Literal["queued", "adapting", "ready", "failed"]
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Some items of a list, and the cursor that continues it; None at its end."""
+
+    items: tuple[Item, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassView:
+    """One class of a task and how many examples it has."""
+
+    label: str
+    n_examples: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """One classification problem of a client.
+
+    Attributes:
+        state: `empty` without a version, `ready` if any version is ready, else that of the newest.
+        base_model: id of the base model; None until the task is adapted for the first time.
+        learner: what the task is adapted with unless a call says otherwise; None as long as `base_model` is.
+        classes: in the order in which they were first seen.
+        current_version: the highest ready number, which serves; None if none is ready.
+        pending_version: the highest number that is queued or adapting; None if none is.
+        metadata: the client's own pairs.
+    """
+
+    id: UUID
+    name: str | None
+    state: TaskState
+    base_model: str | None
+    learner: str | None
+    classes: tuple[ClassView, ...]
+    n_examples: int
+    current_version: int | None
+    pending_version: int | None
+    metadata: Mapping[str, str]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleView:
+    """One stored support image; `width_px` and `height_px` are those of the original, as it is displayed."""
+
+    id: UUID
+    label: str
+    filename: str | None
+    media_type: str
+    size_bytes: int
+    width_px: int
+    height_px: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VersionError:
+    """Why a version failed: the problem type, its title, and one sentence."""
+
+    type: str
+    title: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """One adaptation of a task.
+
+    Attributes:
+        number: counted from 1 within the task.
+        settings: everything the learner was run with, its prior included.
+        report: facts about the adaptation; empty until the version is ready.
+        timings_ms: of the worker; empty until the version is ready.
+        error: the problem if the version failed.
+    """
+
+    number: int
+    state: VersionState
+    learner: str
+    base_model: str
+    base_model_digest: str
+    settings: Mapping[str, Any]
+    report: Mapping[str, Any]
+    timings_ms: Mapping[str, float]
+    error: VersionError | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreView:
+    """The probability of one class."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePrediction:
+    """The answer for one image; `scores` are ordered by falling probability and cut at `top_k`."""
+
+    filename: str | None
+    label: str
+    probability: float
+    scores: tuple[ScoreView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionView:
+    """The answers for the images of one request, in its order, and the version that gave them.
+
+    Attributes:
+        timings_ms: `decode`, `engine` and `total`, in this process.
+    """
+
+    task_id: UUID
+    version: int
+    predictions: tuple[ImagePrediction, ...]
+    timings_ms: Mapping[str, float]
