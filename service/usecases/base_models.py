@@ -69,7 +69,7 @@ class BaseModels:
         """What `default_for` can answer, each once."""
         return tuple({card.id: card for card in map(self.default_for, (False, True))}.values())
 
-    def default_for(self, looks_drawn: bool) -> BaseModelCard:  # noqa: FBT001 - the question is this one bit
+    def default_for(self, looks_drawn: bool) -> BaseModelCard:
         """The base model for a task that names none: the first by id that suits its images, else the first.
 
         Raises:

@@ -17,7 +17,7 @@ class Predictions:
     def __init__(self, engine: Engine, base_models: BaseModels, decoder: Decoder, serving: ServingVersions) -> None:
         raise NotImplementedError
 
-    async def predict(  # noqa: PLR0913 - the public call has these options
+    async def predict(
         self,
         task_id: UUID,
         uploads: Sequence[Upload],
@@ -25,7 +25,6 @@ class Predictions:
         deadline_s: float,
         version: int | None = None,
         top_k: int | None = None,
-        request_id: str = "",
     ) -> PredictionView:
         """Label images with one version of a task, by default the one that serves.
 

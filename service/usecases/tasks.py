@@ -50,7 +50,6 @@ class Tasks:
     async def stop(self, *, grace_s: float = 10.0) -> None:
         """Give running adaptations grace_s to end; hand the others back to the queue."""
 
-    async def create(self, new: NewTask, *, wait_s: float, request_id: str = "") -> tuple[TaskView, bool]:
         """Store a task with its examples and adapt it; False where it is not finished within wait_s.
 
         Raises:
@@ -107,7 +106,7 @@ class Tasks:
         """Remove an example; versions that were adapted on it stay as they are."""
         raise NotImplementedError
 
-    async def adapt(  # noqa: PLR0913 - the public call has these options
+    async def adapt(
         self,
         task_id: UUID,
         *,
@@ -115,7 +114,6 @@ class Tasks:
         learner: str | None = None,
         steps: int | None = None,
         lr: float | None = None,
-        request_id: str = "",
     ) -> tuple[VersionView, bool]:
         """Adapt a task to its present examples as a new version; False where it is not finished within wait_s.
 
