@@ -50,6 +50,7 @@ class Tasks:
     async def stop(self, *, grace_s: float = 10.0) -> None:
         """Give running adaptations grace_s to end; hand the others back to the queue."""
 
+    async def create(self, new: NewTask, *, wait_s: float) -> tuple[TaskView, bool]:
         """Store a task with its examples and adapt it; False where it is not finished within wait_s.
 
         Raises:
