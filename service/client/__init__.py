@@ -1,0 +1,45 @@
+"""The Python client: httpx and the error tree, nothing else; it needs no torch.
+
+    from service.client import Client
+
+    with Client("http://127.0.0.1:8000") as client:
+        task = client.create_task("mugs", {"whole": ["a.jpg", "b.jpg"], "chipped": ["c.jpg"]})
+        print(client.predict(task, "d.jpg").label)
+
+What the service refuses arrives as the exceptions of `service.errors`.
+"""
+
+from service.client.answers import (
+    BaseModelCard,
+    Example,
+    Limits,
+    Prediction,
+    Problem,
+    Score,
+    Task,
+    TaskClass,
+    Version,
+)
+from service.client.client import Client, TaskRef
+from service.client.connection import ServiceUnreachable
+from service.client.uploads import Image, ImageSource, LabelledImage, LabelledImages, TaskOptions
+
+__all__ = [
+    "BaseModelCard",
+    "Client",
+    "Example",
+    "Image",
+    "ImageSource",
+    "LabelledImage",
+    "LabelledImages",
+    "Limits",
+    "Prediction",
+    "Problem",
+    "Score",
+    "ServiceUnreachable",
+    "Task",
+    "TaskClass",
+    "TaskOptions",
+    "TaskRef",
+    "Version",
+]

@@ -1,0 +1,297 @@
+"""The client of one service: every call of the public contract, typed."""
+
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeAlias, Unpack, overload
+
+import httpx
+
+from service.client.answers import (
+    BaseModelCard,
+    Example,
+    Limits,
+    Prediction,
+    Task,
+    Version,
+    base_model_from_json,
+    example_from_json,
+    parse,
+    task_from_json,
+    version_from_json,
+)
+from service.client.connection import Connection
+from service.client.predictions import predict_many, predict_one
+from service.client.uploads import (
+    Image,
+    ImageSource,
+    LabelledImages,
+    TaskOptions,
+    file_parts,
+    form_fields,
+    given,
+    image_source,
+    labelled_sources,
+)
+from service.errors import DeadlineExceeded, InvalidRequest, NotFound, TaskNotFound, error_class
+
+POLL_S = 0.5
+ADAPT_WAIT_S = 10.0
+
+TaskRef: TypeAlias = Task | str
+"""A task, its id, or a name that only one task has."""
+
+
+class Client:
+    """Talks to one service; close it, or use it in a `with` statement.
+
+    Every method raises the class of `service.errors` that the service's problem document names, and
+    `ServiceUnreachable` where nothing answers. A read is repeated a few times while the service says
+    that it will be back; nothing else is ever sent twice.
+
+    Args:
+        base_url: where the service is: `http://127.0.0.1:8000`.
+        api_key: the key, where the service has one.
+        timeout_s: how long to wait for an answer, beyond what a call asks the service to wait.
+        transport: what carries the requests, for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._connection = Connection(base_url, api_key=api_key, timeout_s=timeout_s, transport=transport)
+        self._limits: Limits | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the sockets back."""
+        self._connection.close()
+
+    # The service itself
+
+    def ready(self) -> bool:
+        """Whether the service can answer now."""
+        return self._connection.answers("/readyz")
+
+    def limits(self) -> Limits:
+        """What the service accepts; asked once."""
+        if self._limits is None:
+            self._limits = parse(Limits, self._connection.get("/v1/limits").json())
+        return self._limits
+
+    def base_models(self) -> list[BaseModelCard]:
+        """The base models that tasks can be adapted from."""
+        answer = self._connection.get("/v1/base-models").json()
+        return [base_model_from_json(item) for item in answer["items"]]
+
+    # Tasks
+
+    def create_task(
+        self,
+        name: str | None,
+        examples: LabelledImages,
+        *,
+        wait_s: float = ADAPT_WAIT_S,
+        **options: Unpack[TaskOptions],
+    ) -> Task:
+        """The task made of these examples, in one request; all of them are kept or none.
+
+        Args:
+            name: for people; need not be unique.
+            examples: images by label, or (label, image) pairs; an image is a path or its bytes.
+            wait_s: 0 to 60; adapted within it, the task is ready when this returns.
+            options: see `TaskOptions`.
+
+        Raises:
+            UploadRejected: some images cannot be used; `items` names each.
+        """
+        fields = {"name": name, "wait": wait_s, **form_fields(options)}
+        return task_from_json(self._upload("/v1/tasks", labelled_sources(examples), fields, wait_s=wait_s))
+
+    def create_empty_task(self, name: str | None = None, **options: Unpack[TaskOptions]) -> Task:
+        """A task without examples, to be filled with `add_examples` and then adapted."""
+        body = given({"name": name, **options})
+        return task_from_json(self._connection.send("POST", "/v1/tasks", json=body).json())
+
+    def tasks(self, *, state: str | None = None, metadata: Mapping[str, str] | None = None) -> Iterator[Task]:
+        """All tasks, newest first, page by page; those in a state, or with this metadata."""
+        wanted = {f"metadata.{key}": value for key, value in (metadata or {}).items()}
+        return (task_from_json(item) for item in self._connection.pages("/v1/tasks", given({"state": state}) | wanted))
+
+    def task(self, task: TaskRef) -> Task:
+        """The task with this id, or with this name if only one task has it.
+
+        Raises:
+            TaskNotFound: there is none.
+            InvalidRequest: several tasks have the name; the message names their ids.
+        """
+        if isinstance(task, Task):
+            return self._task_by_id(task.id)
+        if not _is_uuid(task):
+            return self._task_by_name(task)
+        try:
+            return self._task_by_id(task)
+        except TaskNotFound:
+            return self._task_by_name(task)
+
+    def delete_task(self, task: TaskRef) -> None:
+        """Remove a task with its examples and versions."""
+        self._connection.send("DELETE", self._path(task))
+
+    # Examples
+
+    def add_examples(self, task: TaskRef, examples: LabelledImages) -> list[Example]:
+        """The examples stored, in the order given, in one request; all of them are kept or none.
+
+        Raises:
+            UploadRejected: some images cannot be used; `items` names each.
+        """
+        sources = labelled_sources(examples)
+        answer = self._upload(f"{self._path(task)}/examples", sources, {}, wait_s=len(sources))
+        return [example_from_json(item) for item in answer["items"]]
+
+    def examples(self, task: TaskRef) -> Iterator[Example]:
+        """All examples of a task, page by page."""
+        return (example_from_json(item) for item in self._connection.pages(f"{self._path(task)}/examples", {}))
+
+    def example_bytes(self, task: TaskRef, example: Example | str) -> bytes:
+        """The file of an example as it was uploaded."""
+        return self._connection.get(self._example_path(task, example)).content
+
+    def delete_example(self, task: TaskRef, example: Example | str) -> None:
+        """Remove an example; the versions adapted on it stay."""
+        self._connection.send("DELETE", self._example_path(task, example))
+
+    # Versions
+
+    def adapt(
+        self,
+        task: TaskRef,
+        *,
+        learner: str | None = None,
+        steps: int | None = None,
+        lr: float | None = None,
+        wait_s: float = ADAPT_WAIT_S,
+    ) -> Version:
+        """A new version of a task, adapted to its present examples; the old one serves until it is ready."""
+        body = given({"learner": learner, "steps": steps, "lr": lr, "wait": wait_s})
+        response = self._connection.send("POST", f"{self._path(task)}/adapt", json=body, wait_s=wait_s)
+        return version_from_json(response.json())
+
+    def versions(self, task: TaskRef) -> Iterator[Version]:
+        """All versions of a task, page by page."""
+        return (version_from_json(item) for item in self._connection.pages(f"{self._path(task)}/versions", {}))
+
+    def version(self, task: TaskRef, number: int) -> Version:
+        """One version of a task."""
+        return version_from_json(self._connection.get(f"{self._path(task)}/versions/{number}").json())
+
+    def wait_until_ready(self, task: TaskRef, *, timeout_s: float = 300.0) -> Task:
+        """The task, once its newest version is ready.
+
+        Raises:
+            ServiceError: the newest version failed; the class that its error names.
+            DeadlineExceeded: it is not ready within `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        found = self.task(task)
+        watched = found.pending_version
+        while found.pending_version is not None:
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded(f"task {found.id} is still {found.state} after {timeout_s:.0f} s")
+            time.sleep(POLL_S)
+            watched = found.pending_version
+            found = self._task_by_id(found.id)
+        if watched is not None or found.state == "failed":
+            self._raise_if_failed(found, watched)
+        return found
+
+    # Predictions
+
+    # a str is an Image although it is an Iterable[str] too; at run time the first signature wins
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self, task: TaskRef, images: Image, *, top_k: int | None = None, version: int | None = None
+    ) -> Prediction: ...
+    @overload
+    def predict(
+        self, task: TaskRef, images: Iterable[Image], *, top_k: int | None = None, version: int | None = None
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self, task: TaskRef, images: Image | Iterable[Image], *, top_k: int | None = None, version: int | None = None
+    ) -> Prediction | list[Prediction]:
+        """The class of an image, or of each of several images; all of them are answered by one version.
+
+        Args:
+            task: a task, its id, or a name that only one task has.
+            images: one image, or any number of them; an image is a path or its bytes.
+            top_k: how many classes to score; all where it is not given.
+            version: the newest ready one where it is not given.
+        """
+        path = f"{self._path(task)}/predict"
+        params = given({"top_k": top_k, "version": version})
+        if isinstance(images, (bytes, str, os.PathLike, ImageSource)):
+            return predict_one(self._connection, path, image_source(images), params)
+        sources = [image_source(image) for image in images]
+        return predict_many(self._connection, path, sources, params, self.limits())
+
+    # How it is sent
+
+    def _upload(
+        self, path: str, labelled: Sequence[tuple[str, ImageSource]], fields: dict[str, Any], *, wait_s: float
+    ) -> dict[str, Any]:
+        if not labelled:
+            raise InvalidRequest("there are no images to send")
+        data = given(fields) | {"labels": [label for label, _ in labelled]}
+        files = file_parts([source for _, source in labelled])
+        answer: dict[str, Any] = self._connection.send("POST", path, data=data, files=files, wait_s=wait_s).json()
+        return answer
+
+    def _task_by_id(self, task_id: str) -> Task:
+        return task_from_json(self._connection.get(f"/v1/tasks/{task_id}").json())
+
+    def _task_by_name(self, name: str) -> Task:
+        found = [task for task in self.tasks() if task.name == name]
+        if not found:
+            raise TaskNotFound(f"no task has the id or the name {name!r}")
+        if len(found) > 1:
+            ids = ", ".join(task.id for task in found)
+            raise InvalidRequest(f"{len(found)} tasks have the name {name!r}; say which by its id: {ids}")
+        return found[0]
+
+    def _path(self, task: TaskRef) -> str:
+        known = isinstance(task, Task) or _is_uuid(task)
+        return f"/v1/tasks/{task.id if isinstance(task, Task) else task if known else self._task_by_name(task).id}"
+
+    def _example_path(self, task: TaskRef, example: Example | str) -> str:
+        return f"{self._path(task)}/examples/{example.id if isinstance(example, Example) else example}"
+
+    def _raise_if_failed(self, task: Task, number: int | None) -> None:
+        version = self.version(task, number) if number else max(self.versions(task), key=lambda item: item.number)
+        if version.state == "failed":
+            problem = version.error
+            cls = error_class(problem.type.rpartition("/")[2]) if problem else NotFound
+            raise cls(f"version {version.number} failed: {problem.detail if problem else 'no reason was kept'}")
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

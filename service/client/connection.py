@@ -1,0 +1,182 @@
+"""The connection to a service: timeouts, bounded repeats of reads, problem documents as exceptions.
+
+Why a POST is never repeated: what it asked for may have been done although the answer was lost.
+"""
+
+import io
+import ipaddress
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, TypedDict, Unpack
+
+import httpx
+
+from service.errors import BadItem, DeadlineExceeded, ServiceError, Unavailable, UploadRejected, error_class
+
+GET_TRIES = 4
+MAX_PAUSE_S = 10.0
+PAGE_ITEMS = 100
+
+
+class ServiceUnreachable(Unavailable):
+    """No service answers at this address."""
+
+
+class Content(TypedDict, total=False):
+    """What a request carries, in httpx's words."""
+
+    params: Mapping[str, Any] | None
+    json: Mapping[str, Any]
+    data: Mapping[str, Any]
+    files: Sequence[tuple[str, tuple[str, io.RawIOBase]]]
+    content: Iterator[bytes]
+    headers: Mapping[str, str]
+
+
+class Connection:
+    """Requests to one service.
+
+    Attributes:
+        base_url: where the service is, without `/v1`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None,
+        timeout_s: float,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._http = httpx.Client(
+            base_url=self.base_url,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=timeout_s,
+            transport=transport,
+            trust_env=not _is_loopback(self.base_url),  # a proxy of the environment does not reach the own machine
+        )
+
+    def close(self) -> None:
+        """Give the sockets back."""
+        self._http.close()
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> httpx.Response:
+        """A read; repeated a few times while the service says that it will be back.
+
+        Raises:
+            ServiceError: the class that the problem document names, or ServiceUnreachable.
+        """
+        for _ in range(GET_TRIES - 1):
+            response = self._exchange("GET", path, params=params)
+            pause_s = _retry_after_s(response)
+            if pause_s is None:
+                return checked(response)
+            time.sleep(min(pause_s, MAX_PAUSE_S))
+        return checked(self._exchange("GET", path, params=params))
+
+    def pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The items of a list, page by page."""
+        cursor: dict[str, str] = {}
+        while True:
+            page = self.get(path, {"limit": PAGE_ITEMS} | dict(params) | cursor).json()
+            yield from page["items"]
+            if not page.get("next_cursor"):
+                return
+            cursor = {"cursor": page["next_cursor"]}
+
+    def send(self, method: str, path: str, *, wait_s: float = 0.0, **content: Unpack[Content]) -> httpx.Response:
+        """Anything but a read, once; `wait_s` is how long the service was asked to work before it answers.
+
+        Raises:
+            ServiceError: the class that the problem document names, or ServiceUnreachable.
+        """
+        return checked(self._exchange(method, path, wait_s=wait_s, **content))
+
+    def answers(self, path: str) -> bool:
+        """Whether this address answers 200 at once."""
+        try:
+            return self._exchange("GET", path).status_code == HTTPStatus.OK
+        except (ServiceUnreachable, DeadlineExceeded):
+            return False
+
+    def _exchange(self, method: str, path: str, *, wait_s: float = 0.0, **content: Unpack[Content]) -> httpx.Response:
+        timeout = httpx.Timeout(self._timeout_s, read=self._timeout_s + wait_s)
+        try:
+            return self._http.request(method, path, timeout=timeout, **content)  # type: ignore[arg-type]
+        except httpx.ReadTimeout as error:
+            waited_s = self._timeout_s + wait_s
+            raise DeadlineExceeded(f"{self.base_url} did not answer within {waited_s:.0f} s") from error
+        except httpx.InvalidURL as error:
+            raise ServiceUnreachable(f"{self.base_url} is not an address: {error}") from error
+        except httpx.RequestError as error:
+            reason = str(error) or type(error).__name__
+            raise ServiceUnreachable(f"no answer from {self.base_url}: {reason}; is it serving there?") from error
+
+
+def checked(response: httpx.Response) -> httpx.Response:
+    """The response, if it is a success.
+
+    Raises:
+        ServiceError: the class that the problem document names; a note carries the request id.
+    """
+    if response.is_success:
+        return response
+    error = _error(response)
+    if request_id := response.headers.get("X-Request-Id"):
+        error.add_note(f"request id {request_id}")
+    raise error
+
+
+def _error(response: httpx.Response) -> ServiceError:
+    problem = _problem(response)
+    if problem is None:
+        said = f"{response.status_code} {response.reason_phrase}".strip()
+        return ServiceError(f"{response.url.copy_with(query=None)} answered {said} without saying why")
+    cls = error_class(str(problem.get("type", "")).rpartition("/")[2])
+    message = str(problem.get("detail") or problem.get("title") or cls.title())
+    items = tuple(_bad_item(item) for item in problem.get("errors") or ())
+    if issubclass(cls, UploadRejected):
+        return cls(message, items, response.status_code)
+    details = [f"{item.pointer} {item.detail}".strip() for item in items if item.detail not in message]
+    return cls("; ".join([message, *details]))
+
+
+def _problem(response: httpx.Response) -> dict[str, Any] | None:
+    try:
+        document = response.json()
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) and ("type" in document or "detail" in document) else None
+
+
+def _bad_item(raw: Mapping[str, Any]) -> BadItem:
+    return BadItem(
+        pointer=raw.get("pointer") or "",
+        code=raw.get("code") or "",
+        detail=raw.get("detail") or "",
+        filename=raw.get("filename"),
+    )
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """How long to pause before the same read; None where it need not be repeated."""
+    if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+        return None
+    try:
+        return max(0.0, float(response.headers["Retry-After"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        host = httpx.URL(url).host
+    except httpx.InvalidURL:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

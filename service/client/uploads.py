@@ -1,0 +1,146 @@
+"""What is sent: options, and images that are opened one at a time, never all in memory."""
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias, TypedDict
+
+from service.errors import InvalidRequest
+
+PART_OVERHEAD_BYTES = 1024
+"""Room that one image's headers and label take in a multipart body."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """An image that is opened when it is sent.
+
+    Attributes:
+        name: the file name that the service is told, if any.
+        open: a new stream of the bytes, from the start.
+    """
+
+    name: str | None
+    size_bytes: int
+    open: Callable[[], BinaryIO]
+
+    def stream(self) -> Iterator[bytes]:
+        """The bytes in pieces."""
+        with self.open() as file:
+            while piece := file.read(64 * 1024):
+                yield piece
+
+
+Image: TypeAlias = bytes | str | os.PathLike[str] | ImageSource
+LabelledImage: TypeAlias = tuple[str, Image]
+LabelledImages: TypeAlias = Mapping[str, Iterable[Image]] | Iterable[LabelledImage]
+
+
+class TaskOptions(TypedDict, total=False):
+    """How a task is to be adapted, and what to remember about it.
+
+    Attributes:
+        base_model: chosen by the service from the images where it is not given.
+        learner: the base model's default where it is not given.
+        prior: `balanced`, `support`, or a probability by label.
+        metadata: strings by key, to find the task by.
+    """
+
+    base_model: str | None
+    learner: str | None
+    prior: Literal["balanced", "support"] | Mapping[str, float] | None
+    metadata: Mapping[str, str] | None
+
+
+def image_source(image: Image) -> ImageSource:
+    """The source of an image given as bytes, as a path, or as a source.
+
+    Raises:
+        InvalidRequest: the path is not a file that can be read.
+    """
+    if isinstance(image, ImageSource):
+        return image
+    if isinstance(image, bytes):
+        return ImageSource(None, len(image), lambda: io.BytesIO(image))
+    path = Path(image)
+    if not path.is_file():
+        raise InvalidRequest(f"{path} is not a file")
+    return ImageSource(path.name, path.stat().st_size, lambda: path.open("rb"))
+
+
+def labelled_sources(examples: LabelledImages) -> list[tuple[str, ImageSource]]:
+    """Each image with its label, in the given order.
+
+    Raises:
+        InvalidRequest: a path is not a file that can be read.
+    """
+    if isinstance(examples, Mapping):
+        pairs: Iterable[LabelledImage] = [(label, image) for label, images in examples.items() for image in images]
+    else:
+        pairs = examples
+    return [(label, image_source(image)) for label, image in pairs]
+
+
+def file_parts(sources: Sequence[ImageSource]) -> list[tuple[str, tuple[str, io.RawIOBase]]]:
+    """The `files` parts of a multipart body; each file is open only while it is being sent."""
+    return [("files", (source.name or "", _SentFile(source))) for source in sources]
+
+
+def batches(sizes_bytes: Iterable[int], *, max_images: int, max_bytes: int) -> Iterator[slice]:
+    """Slices of consecutive images that fit into one request each; an image larger than all stands alone."""
+    start, end, total = 0, 0, 0
+    for end, size in enumerate(sizes_bytes, start=1):
+        total += size + PART_OVERHEAD_BYTES
+        if end - start > max_images or (total > max_bytes and end - start > 1):
+            yield slice(start, end - 1)
+            start, total = end - 1, size + PART_OVERHEAD_BYTES
+    if end > start:
+        yield slice(start, end)
+
+
+def form_fields(options: TaskOptions) -> dict[str, Any]:
+    """The options as form fields: what is not a string is JSON."""
+    fields = given(dict(options)).items()
+    return {name: value if isinstance(value, str) else json.dumps(dict(value)) for name, value in fields}
+
+
+def given(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+class _SentFile(io.RawIOBase):
+    """A file of known length for httpx's multipart encoder, which asks for its length, rewinds it and reads it once.
+
+    Why: a request may hold more files than a process may have open.
+    """
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source = source
+        self._file: BinaryIO | None = None
+        self._position = 0
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._source.size_bytes}[whence]
+        self._position = base + offset
+        self._close()
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        if self._file is None:
+            self._file = self._source.open()
+        piece = self._file.read(size)
+        if not piece:
+            self._close()
+        return piece
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
