@@ -1,8 +1,8 @@
-"""Support sets, episodes, and drawing episodes from a data set of classes."""
+"""Support sets, episodes, and episodes of one shape as a batch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -31,15 +31,10 @@ class Episode:
     query: SupportSet
 
 
-def stacked(episodes: "list[Episode]") -> Episode:
-    """Episodes of one shape as one, each tensor with a leading axis of tasks, for `torch.vmap`."""
-    return Episode(
-        SupportSet(
-            torch.stack([episode.support.images for episode in episodes]),
-            torch.stack([episode.support.labels for episode in episodes]),
-        ),
-        SupportSet(
-            torch.stack([episode.query.images for episode in episodes]),
-            torch.stack([episode.query.labels for episode in episodes]),
-        ),
-    )
+def of_one_shape(episodes: Sequence[Episode]) -> list[list[Episode]]:
+    """The episodes in groups that agree in way and in the shapes of both sets, so that each can be stacked."""
+    groups: dict[tuple[object, ...], list[Episode]] = {}
+    for episode in episodes:
+        shape = (episode.support.n_way, episode.support.images.shape, episode.query.images.shape)
+        groups.setdefault(shape, []).append(episode)
+    return list(groups.values())

@@ -5,20 +5,29 @@ base model's for one task. That is the only form of a task model, so `predict` i
 nothing above this package names an algorithm.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from service.metalearning.episodes import Episode, Images, SupportSet
+from service.errors import InvalidOption, InvalidSupportSet
+from service.metalearning.episodes import Episode, Images, Labels, SupportSet
+from service.metalearning.header import Setting
+from service.metalearning.learners.options import Option, checked_settings
+from service.metalearning.normalisation import BatchStatistics
 
 TaskParameters = Mapping[str, Tensor]
 Pause = Callable[[], None]
 CHUNK_IMAGES = 64
+
+Logits = Float[Tensor, "n n_way"]
+Targets = Float[Tensor, "n n_way"]
 
 
 def no_pause() -> None:
@@ -26,17 +35,29 @@ def no_pause() -> None:
 
 
 class Network(nn.Module):
-    """A backbone and a linear head; the head of a task may have any number of rows."""
+    """A backbone and a linear head; the head of a task may have any number of rows.
+
+    Its own head is zero and stays so: the head of a task comes with the task parameters.
+    """
 
     def __init__(self, backbone: nn.Module, n_features: int, n_way: int = 1) -> None:
         super().__init__()
         self.backbone = backbone
         self.n_features = n_features
         self.head = nn.Linear(n_features, n_way)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
-    def forward(self, images: Images) -> Float[Tensor, "n n_way"]:
-        """Class logits."""
-        logits: Tensor = self.head(self.backbone(images))
+    @property
+    def statistics(self) -> Literal["running", "support", "constant"]:
+        """Where the backbone's normalisation statistics come from; `constant` where it has none to collect."""
+        source: Literal["running", "support", "constant"] = getattr(self.backbone, "statistics", "constant")
+        return source
+
+    def forward(self, images: Images, batch: BatchStatistics | None = None) -> Logits:
+        """Class logits; normalised by the batch, whose moments are left in `batch`, if it is given."""
+        features = self.backbone(images) if batch is None else self.backbone(images, batch)
+        logits: Tensor = self.head(features)
         return logits
 
 
@@ -44,13 +65,24 @@ class Learner(nn.Module, ABC):
     """How a meta-trained network becomes a task's own network.
 
     `adapt` and `predict` do not depend on train() or eval() and leave every entry of the state dict bit-equal.
+
+    Attributes:
+        adapts: `head`: the task parameters are a head alone, made from features that depend on the image only;
+            `network`: they hold tensors of the backbone too.
+        options: the settings that the learner takes, and their ranges.
     """
 
-    adapts: ClassVar[Literal["head", "network"]]
+    adapts: Literal["head", "network"]
+    options: ClassVar[Mapping[str, Option]] = {}
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, settings: Mapping[str, Setting]) -> None:
         super().__init__()
+        checked_settings(self.options, settings)
         self.network = network
+
+    def settings(self) -> dict[str, Setting]:
+        """The present value of every option: `LEARNERS[name](network, **learner.settings())` is its equal."""
+        return {name: getattr(self, name) for name in self.options}
 
     @abstractmethod
     def adapt(self, support: SupportSet, *, pause: Pause = no_pause) -> TaskParameters:
@@ -59,6 +91,10 @@ class Learner(nn.Module, ABC):
         Args:
             support: images and labels; classes may differ in size, and weigh the same.
             pause: called between steps and between chunks of at most CHUNK_IMAGES images.
+
+        Raises:
+            InvalidSupportSet: some class has no image.
+            InvalidOption: the steps diverged.
         """
 
     @abstractmethod
@@ -74,3 +110,65 @@ class Learner(nn.Module, ABC):
         with torch.no_grad():
             logits: Tensor = functional_call(self.network, dict(task), (images,))
             return logits.softmax(dim=-1)
+
+
+def balanced_targets(labels: Labels, dtype: torch.dtype) -> Targets:
+    """One-hot rows times the weight of the image: each class weighs the same, and all add up to one.
+
+    Everything that a learner asks of labels follows from it: a balanced loss, class means, image weights.
+
+    Raises:
+        InvalidSupportSet: a label is negative, or some class below the highest label has no image.
+    """
+    if not len(labels) or int(labels.min()) < 0:
+        raise InvalidSupportSet("a support set needs images, with labels from 0")
+    counts = torch.bincount(labels)
+    for index in (counts == 0).nonzero().flatten().tolist():
+        raise InvalidSupportSet(f"class {index} of {len(counts)} has 0 images, need at least 1")
+    one_hot = F.one_hot(labels, len(counts)).to(dtype)
+    return one_hot / (counts * len(counts)).to(dtype)
+
+
+def query_targets(labels: Labels, n_way: int, dtype: torch.dtype) -> Targets:
+    """`balanced_targets` of a query set, in which some of the task's classes may have no image."""
+    one_hot = F.one_hot(labels, n_way).to(dtype)
+    counts = one_hot.sum(0)
+    return one_hot / (counts.clamp(min=1) * (counts > 0).sum())
+
+
+def balanced_loss(logits: Logits, targets: Targets) -> Float[Tensor, ""]:
+    """Cross-entropy in which each class weighs the same; over chunks of the images it adds up."""
+    return -(targets * logits.log_softmax(dim=-1)).sum()
+
+
+def replaces_backbone(task: TaskParameters) -> bool:
+    """Whether the task has tensors of its own besides the head."""
+    return any(not name.startswith("head.") for name in task)
+
+
+def with_prior(task: TaskParameters, prior: Sequence[float] | None) -> TaskParameters:
+    """The task answering for classes that turn up this often; None leaves it balanced.
+
+    Adds log(prior * n_way) to the head's bias: Bayes' rule on probabilities that were fitted with equal classes.
+
+    Raises:
+        InvalidOption: not one positive number a class, adding up to one.
+    """
+    if prior is None:
+        return task
+    bias = task["head.bias"]
+    if len(prior) != len(bias) or not min(prior) > 0 or not math.isclose(sum(prior), 1, abs_tol=1e-3):
+        raise InvalidOption(f"prior is {list(prior)}, expected {len(bias)} positive numbers that add up to 1")
+    return {**task, "head.bias": bias + bias.new_tensor(prior).mul(len(prior)).log()}
+
+
+def finite(task: TaskParameters) -> TaskParameters:
+    """The task parameters as tensors of their own, without a graph and without the base model's storage.
+
+    Raises:
+        InvalidOption: they are not finite.
+    """
+    settled = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in task.items()}
+    if not all(bool(tensor.isfinite().all()) for tensor in settled.values()):
+        raise InvalidOption("the adaptation diverged: lower lr or steps")
+    return settled
