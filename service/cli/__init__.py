@@ -1,4 +1,55 @@
-"""The command line."""
+"""The command line `handful`: one module a group of commands, each with `register(app)`.
+
+A problem is one sentence on stderr. Exit codes: 0 done, 1 a problem, 2 wrong usage, 130 interrupted.
+Modules import what they need inside their commands, so that `handful --help` is quick and only the commands
+that train or evaluate load torch.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from service.cli import base_models, output, predictions, serving, tasks
+from service.cli.address import DEFAULT_URL, Address
+from service.errors import ServiceError
+
+INTERRUPTED = 130
 
 
-def main() -> None: ...
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command of the process, or of these arguments, and exit with its code."""
+    try:
+        build_app()(args=arguments, prog_name="handful")
+    except ServiceError as error:
+        output.problem(error)
+        sys.exit(1)
+    except OSError as error:
+        output.say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def build_app() -> typer.Typer:
+    """The command with all its parts."""
+    app = typer.Typer(
+        help="An image classifier from a handful of examples, as a service.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        callback=_root,
+    )
+    for part in (serving, tasks, predictions, base_models):
+        part.register(app)
+    return app
+
+
+def _root(
+    ctx: typer.Context,
+    url: Annotated[str, typer.Option(envvar="HANDFUL_URL", help="where the service is")] = DEFAULT_URL,
+    api_key: Annotated[str | None, typer.Option(envvar="HANDFUL_API_KEY", help="key of the service")] = None,
+) -> None:
+    ctx.obj = Address(url, api_key)

@@ -12,6 +12,7 @@ What the service refuses arrives as the exceptions of `service.errors`.
 from service.client.answers import (
     BaseModelCard,
     Example,
+    LearnerOffer,
     Limits,
     Prediction,
     Problem,
@@ -32,6 +33,7 @@ __all__ = [
     "ImageSource",
     "LabelledImage",
     "LabelledImages",
+    "LearnerOffer",
     "Limits",
     "Prediction",
     "Problem",

@@ -90,7 +90,6 @@ class Example:
     label: str
     filename: str | None = None
     media_type: str | None = None
-    digest: str | None = None
     size_bytes: int | None = None
     width_px: int | None = None
     height_px: int | None = None
@@ -122,16 +121,26 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class LearnerOffer:
+    """A learner of a base model with its settings; `adapts` is `head` or `network`."""
+
+    name: str
+    adapts: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class BaseModelCard:
-    """What a base model says about itself; figures and provenance as the service sends them."""
+    """What a base model says about itself; input, figures and provenance as the service sends them."""
 
     id: str
     digest: str | None = None
     purpose: str = ""
     suits: str = ""
-    learners: Mapping[str, Any] = field(default_factory=dict)
+    learners: tuple[LearnerOffer, ...] = ()
     default_learner: str | None = None
-    backbone: Mapping[str, Any] = field(default_factory=dict)
+    backbone: str | None = None
+    n_features: int | None = None
     input: Mapping[str, Any] = field(default_factory=dict)
     figures: tuple[Mapping[str, Any], ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -144,9 +153,10 @@ class Limits:
     file_bytes: int = 32 * 2**20
     request_bytes: int = 256 * 2**20
     image_pixels: int = 100_000_000
-    classes: int = 100
+    min_classes: int = 2
+    max_classes: int = 100
     support_images: int = 1_000
-    predict_images: int = 64
+    prediction_images: int = 64
 
 
 def task_from_json(raw: Json) -> Task:
@@ -175,7 +185,8 @@ def prediction_from_json(raw: Json, *, version: int | None, filename: str | None
 
 def base_model_from_json(raw: Json) -> BaseModelCard:
     """The card of an answer."""
-    return parse(BaseModelCard, raw | {"figures": tuple(raw.get("figures", ()))})
+    learners = tuple(parse(LearnerOffer, offer) for offer in raw.get("learners", ()))
+    return parse(BaseModelCard, raw | {"learners": learners, "figures": tuple(raw.get("figures", ()))})
 
 
 def parse(cls: type[_Answer], raw: Json) -> _Answer:

@@ -22,7 +22,7 @@ def predict_many(
     """The answers for many images, in order; the version that answers the first request answers all."""
     predictions: list[Prediction] = []
     sizes = [source.size_bytes for source in sources]
-    for part in batches(sizes, max_images=limits.predict_images, max_bytes=limits.request_bytes):
+    for part in batches(sizes, max_images=limits.prediction_images, max_bytes=limits.request_bytes):
         sent = sources[part]
         answer = connection.send("POST", path, params=params, files=file_parts(sent), wait_s=len(sent)).json()
         params = {**params, "version": answer["version"]}
