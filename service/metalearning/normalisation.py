@@ -30,7 +30,8 @@ class BatchStatistics:
 
     Attributes:
         weights: how much each image of the batch counts, adding up to one; None counts all alike.
-        moments: mean and biased variance by layer, filled by the forward pass.
+        moments: mean and biased variance by layer, filled by the forward pass. With weights they are
+            differentiable; without, they are for `move_buffers` only and are constants.
     """
 
     weights: Float[Tensor, " n"] | None = None
@@ -41,8 +42,8 @@ class Normalisation(nn.Module):
     """Scale and shift of each channel after normalising it (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
     Without `batch` the statistics are the buffers `mean` and `variance`, which `functional_call` can replace by
-    those of a task. With `batch` they are the batch's own, differentiable, and are left in `batch.moments`; the
-    buffers stay as they are. The variance is the biased one everywhere. train() and eval() change nothing.
+    those of a task. With `batch` they are the batch's own and are left in `batch.moments`; the buffers stay as they
+    are. The variance is the biased one everywhere. train() and eval() change nothing.
     """
 
     mean: Tensor
@@ -58,24 +59,33 @@ class Normalisation(nn.Module):
     def forward(self, maps: Maps, batch: BatchStatistics | None = None) -> Maps:
         """The maps, normalised."""
         if batch is None:
-            scale, shift = self.affine(self.mean, self.variance)
-        else:
-            moments = batch_moments(maps, batch.weights)
-            batch.moments[self] = moments
-            scale, shift = self.affine(*moments)
-        return maps * scale[:, None, None] + shift[:, None, None]
+            return self._by(self.mean, self.variance, maps)
+        if batch.weights is None:
+            return self._fused(maps, batch)
+        mean, variance = batch.moments[self] = weighted_moments(maps, batch.weights)
+        return self._by(mean, variance, maps)
 
     def affine(self, mean: ChannelVector, variance: ChannelVector) -> tuple[ChannelVector, ChannelVector]:
         """Scale and shift that normalise by these statistics: normalised = scale * maps + shift."""
         scale = self.weight * torch.rsqrt(variance + EPSILON)
         return scale, self.bias - mean * scale
 
+    def _by(self, mean: ChannelVector, variance: ChannelVector, maps: Maps) -> Maps:
+        scale, shift = self.affine(mean, variance)
+        return maps * scale[:, None, None] + shift[:, None, None]
 
-def batch_moments(maps: Maps, weights: Float[Tensor, " n"] | None = None) -> tuple[ChannelVector, ChannelVector]:
-    """Mean and biased variance of each channel, each image counted by its weight."""
-    if weights is None:
-        variance, mean = torch.var_mean(maps, dim=(0, 2, 3), correction=0)
-        return mean, variance
+    def _fused(self, maps: Maps, batch: BatchStatistics) -> Maps:
+        """Normalise by an unweighted batch, in torch's fused kernel: a training step takes half the time."""
+        normalised, mean, inverse_deviation = torch.native_batch_norm(
+            maps, self.weight, self.bias, None, None, training=True, momentum=0.0, eps=EPSILON
+        )
+        variance = (inverse_deviation.detach() ** -2 - EPSILON).clamp(min=0)
+        batch.moments[self] = mean.detach(), variance
+        return normalised
+
+
+def weighted_moments(maps: Maps, weights: Float[Tensor, " n"]) -> tuple[ChannelVector, ChannelVector]:
+    """Mean and biased variance of each channel, each image counted by its weight; the weights add up to one."""
     mean = weights @ maps.mean(dim=(2, 3))
     return mean, weights @ (maps - mean[:, None, None]).square().mean(dim=(2, 3))
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
@@ -139,9 +138,8 @@ def _load_tensors(network: Network, tensors: Mapping[str, Tensor], *, file_name:
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
-            raise CheckpointError(
-                f"{file_name} does not fit its header: tensor {name} is {found.get(name)}, expected {expected.get(name)}"
-            )
+            sizes = f"is {found.get(name)}, expected {expected.get(name)}"
+            raise CheckpointError(f"{file_name} does not fit its header: tensor {name} {sizes}")
     if getattr(network.backbone, "n_features", network.n_features) != network.n_features:
         raise CheckpointError(f"{file_name}: the backbone's features are not the header's {network.n_features}")
     network.load_state_dict(tensors, strict=False)
