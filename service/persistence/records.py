@@ -1,0 +1,128 @@
+"""What the use cases hand to the tables: values that are not stored yet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A task to store; see `orm.Task`."""
+
+    id: UUID
+    name: str | None
+    base_model: str | None
+    learner: str | None
+    prior: Any
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleRecord:
+    """An example to store; see `orm.Example`."""
+
+    id: UUID
+    label: str
+    digest: str
+    filename: str | None
+    media_type: str
+    size_bytes: int
+    width_px: int
+    height_px: int
+    looks_drawn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRecord:
+    """An adaptation to store; its support set is what the task has in the same transaction."""
+
+    id: UUID
+    learner: str
+    base_model: str
+    base_model_digest: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who works on a version, and for how long nobody else may."""
+
+    owner: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A version that `owner` works on."""
+
+    task_id: UUID
+    version_id: UUID
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRoom:
+    """How much a task may hold."""
+
+    n_examples: int
+    n_classes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCount:
+    """One class of a support set and its number of images."""
+
+    label: str
+    n_examples: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSnapshot:
+    """What a task is at the moment in which a version of it is planned.
+
+    Attributes:
+        classes: in the order of the head's rows.
+        looks_drawn: for each example in that order, what `imaging` said about it.
+    """
+
+    base_model: str | None
+    learner: str | None
+    prior: Any
+    classes: tuple[ClassCount, ...]
+    looks_drawn: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SupportRow:
+    """One example of a version's support set.
+
+    Attributes:
+        label: its class, by the order of the head's rows.
+        features: digest and row of its features under the version's base model, if they are stored.
+    """
+
+    example_id: UUID
+    digest: str
+    label: int
+    features: tuple[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedAdaptation:
+    """What an adaptation gave; `artifact` is the digest of the task parameters."""
+
+    artifact: str
+    n_bytes: int
+    report: Mapping[str, Any]
+    timings_ms: Mapping[str, float]
+    features: "StoredFeatures | None"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFeatures:
+    """Where an adaptation left the features of some examples: row i of the artifact belongs to `example_ids[i]`."""
+
+    digest: str
+    base_model_digest: str
+    example_ids: tuple[UUID, ...]

@@ -1,0 +1,283 @@
+"""Statements about versions: who adapts them, and what they became."""
+
+from collections.abc import Callable, Collection, Sequence
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.errors import VersionNotFound
+from service.persistence.columns import database_time, utc_now
+from service.persistence.cursors import cursor_of_number, number_of_cursor
+from service.persistence.database import Database
+from service.persistence.locks import lock_task, lock_task_to_change, require_task
+from service.persistence.orm import Example, Task, TaskClass, Version
+from service.persistence.records import (
+    Claim,
+    ClassCount,
+    FinishedAdaptation,
+    Lease,
+    StoredFeatures,
+    SupportRow,
+    TaskSnapshot,
+    VersionRecord,
+)
+from service.persistence.support import SupportMember, pack_support, unpack_support
+
+UNFINISHED = ("queued", "adapting")
+MAX_NUMBER = 2**31 - 1
+"""The largest number that a column holds; no task gets so far."""
+
+
+class VersionRows:
+    """The versions of a database; each method is one transaction unless it says otherwise."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, task_id: UUID, plan: Callable[[TaskSnapshot], VersionRecord], lease: Lease) -> Version:
+        """Store a version of what the task is in this transaction; `plan` may refuse by raising.
+
+        Raises:
+            TaskNotFound: there is no such task.
+        """
+        async with self._database.write() as session:
+            task = await lock_task_to_change(session, task_id)
+            record = plan(await _snapshot(session, task))
+            task.base_model = task.base_model or record.base_model
+            task.learner = task.learner or record.learner
+            return await insert_version(session, task, record, lease)
+
+    async def page(self, task_id: UUID, *, limit: int, cursor: str | None) -> tuple[list[Version], str | None]:
+        """The next versions, newest first, and the cursor behind them.
+
+        Raises:
+            TaskNotFound: there is no such task.
+            MalformedRequest: the cursor is not ours.
+        """
+        query = select(Version).where(Version.task_id == task_id)
+        if cursor is not None:
+            query = query.where(Version.number < number_of_cursor(cursor))
+        async with self._database.read() as session:
+            await require_task(session, task_id)
+            rows = list(await session.scalars(query.order_by(Version.number.desc()).limit(limit + 1)))
+        return rows[:limit], cursor_of_number(rows[limit - 1].number) if len(rows) > limit else None
+
+    async def get(self, task_id: UUID, number: int) -> Version:
+        """One version of a task.
+
+        Raises:
+            TaskNotFound, VersionNotFound: there is none.
+        """
+        async with self._database.read() as session:
+            await require_task(session, task_id)
+            wanted = (Version.task_id == task_id, Version.number == min(number, MAX_NUMBER))
+            found = await session.scalar(select(Version).where(*wanted))
+        if found is None:
+            raise VersionNotFound(f"task {task_id} has no version {number}")
+        return found
+
+    async def support(self, version: Version) -> list[SupportRow]:
+        """The support set of a version, in the order of its classes; empty if the version is gone."""
+        async with self._database.read() as session:
+            data = await session.scalar(select(Version.support).where(Version.id == version.id))
+            stored = await session.scalars(
+                select(Example).where(
+                    Example.task_id == version.task_id, Example.features_base_model == version.base_model_digest
+                )
+            )
+            features = {row.id: (row.features_digest or "", row.features_row or 0) for row in stored}
+        labels = [index for index, (_, n) in enumerate(version.classes) for _ in range(n)]
+        members = unpack_support(data or b"")
+        return [
+            SupportRow(member.example_id, member.digest, label, features.get(member.example_id))
+            for member, label in zip(members, labels[: len(members)], strict=True)
+        ]
+
+    async def claim(self, lease: Lease) -> Version | None:
+        """Take the oldest unfinished version that nobody works on; None if there is none. A transaction each try."""
+        while (candidate := await self._free_version()) is not None:
+            taken = await self._take(candidate, lease)
+            if taken is not None:
+                return taken
+        return None
+
+    async def renew(self, lease: Lease, version_ids: Collection[UUID]) -> None:
+        """Hold these versions for another while, as far as they are still the owner's."""
+        async with self._database.write() as session:
+            await session.execute(
+                update(Version)
+                .where(Version.id.in_(version_ids), Version.lease_owner == lease.owner, Version.state.in_(UNFINISHED))
+                .values(lease_expires_at=database_time(lease.seconds))
+                .execution_options(synchronize_session=False)
+            )
+
+    async def void_leases(self) -> None:
+        """End every lease: for a database that one process owns, when it starts."""
+        async with self._database.write() as session:
+            await session.execute(
+                update(Version)
+                .where(Version.state.in_(UNFINISHED))
+                .values(lease_owner=None, lease_expires_at=None)
+                .execution_options(synchronize_session=False)
+            )
+
+    async def mark_adapting(self, claim: Claim) -> None:
+        """Say that the device is at work on the version, if it is still the owner's."""
+        await self._change(claim, lambda version: _set_state(version, "adapting"))
+
+    async def release(self, claim: Claim, *, counts: bool) -> None:
+        """Put the version back into the queue; an attempt that does not count may be repeated without end."""
+
+        def give_up(version: Version) -> None:
+            version.attempts -= 0 if counts else 1
+            _set_state(version, "queued")
+            _end_lease(version)
+
+        await self._change(claim, give_up)
+
+    async def fail(self, claim: Claim, error: dict[str, str]) -> None:
+        """Store why the version failed, if it is still the owner's."""
+
+        def fail(version: Version) -> None:
+            version.error = dict(error)
+            _set_state(version, "failed")
+            _end_lease(version)
+
+        await self._change(claim, fail)
+
+    async def finish(self, claim: Claim, finished: FinishedAdaptation) -> bool:
+        """Make the version ready and keep the features of its examples; False if it is not the owner's any more."""
+
+        def finish(version: Version) -> None:
+            version.artifact, version.n_bytes = finished.artifact, finished.n_bytes
+            version.report, version.timings_ms = dict(finished.report), dict(finished.timings_ms)
+            _set_state(version, "ready")
+            _end_lease(version)
+
+        return await self._change(claim, finish, finished.features)
+
+    async def _change(
+        self, claim: Claim, change: Callable[[Version], None], features: StoredFeatures | None = None
+    ) -> bool:
+        async with self._database.write() as session:
+            task = await lock_task(session, claim.task_id)
+            owned = (Version.id == claim.version_id, Version.lease_owner == claim.owner, Version.state.in_(UNFINISHED))
+            version = await session.scalar(select(Version).where(*owned))
+            if task is None or version is None:
+                return False
+            change(version)
+            await _show_versions(session, task)
+            if features is not None:
+                await _store_features(session, features)
+            return True
+
+    async def _free_version(self) -> Version | None:
+        query = select(Version).where(Version.state.in_(UNFINISHED), _is_free()).order_by(Version.id).limit(1)
+        async with self._database.read() as session:
+            return await session.scalar(query)
+
+    async def _take(self, candidate: Version, lease: Lease) -> Version | None:
+        async with self._database.write() as session:
+            task = await lock_task(session, candidate.task_id)
+            free = select(Version).where(Version.id == candidate.id, Version.state.in_(UNFINISHED), _is_free())
+            version = await session.scalar(free)
+            if task is None or version is None:
+                return None
+            version.attempts += 1
+            version.state = "adapting"
+            version.lease_owner = lease.owner
+            version.lease_expires_at = database_time(lease.seconds)
+            await _show_versions(session, task)
+            return version
+
+
+async def insert_version(session: AsyncSession, task: Task, record: VersionRecord, lease: Lease | None) -> Version:
+    """Add a version to a task that is new or locked; its support set is the examples that the task has."""
+    counts, members = await _present_support(session, task.id)
+    newest = await session.scalar(select(func.max(Version.number)).where(Version.task_id == task.id))
+    version = Version(
+        id=record.id,
+        task_id=task.id,
+        number=(newest or 0) + 1,
+        state="queued",
+        learner=record.learner,
+        base_model=record.base_model,
+        base_model_digest=record.base_model_digest,
+        settings=dict(record.settings),
+        classes=[[count.label, count.n_examples] for count in counts],
+        support=pack_support(members),
+        attempts=0 if lease is None else 1,
+        lease_owner=None if lease is None else lease.owner,
+        lease_expires_at=None if lease is None else database_time(lease.seconds),
+    )
+    session.add(version)
+    await _show_versions(session, task)
+    return version
+
+
+def _is_free() -> ColumnElement[bool]:
+    return or_(Version.lease_owner.is_(None), Version.lease_expires_at < database_time())
+
+
+def _set_state(version: Version, state: str) -> None:
+    version.state = state
+
+
+def _end_lease(version: Version) -> None:
+    version.lease_owner = None
+    version.lease_expires_at = None
+
+
+async def _snapshot(session: AsyncSession, task: Task) -> TaskSnapshot:
+    query = (
+        select(TaskClass.label, Example.looks_drawn)
+        .join(TaskClass, Example.class_id == TaskClass.id)
+        .where(Example.task_id == task.id)
+        .order_by(TaskClass.position, Example.id)
+    )
+    rows = (await session.execute(query)).all()
+    counts = _counts([row[0] for row in rows])
+    return TaskSnapshot(task.base_model, task.learner, task.prior, counts, tuple(row[1] for row in rows))
+
+
+async def _present_support(session: AsyncSession, task_id: UUID) -> tuple[tuple[ClassCount, ...], list[SupportMember]]:
+    query = (
+        select(TaskClass.label, Example.id, Example.digest)
+        .join(TaskClass, Example.class_id == TaskClass.id)
+        .where(Example.task_id == task_id)
+        .order_by(TaskClass.position, Example.id)
+    )
+    rows = (await session.execute(query)).all()
+    return _counts([row[0] for row in rows]), [SupportMember(row[1], row[2]) for row in rows]
+
+
+def _counts(labels: Sequence[str]) -> tuple[ClassCount, ...]:
+    return tuple(ClassCount(label, labels.count(label)) for label in dict.fromkeys(labels))
+
+
+async def _show_versions(session: AsyncSession, task: Task) -> None:
+    """Write into the task's row what it shows of its versions."""
+    await session.flush()
+    query = select(Version.number, Version.state).where(Version.task_id == task.id).order_by(Version.number)
+    states = {row[0]: row[1] for row in await session.execute(query)}
+    task.current_version = max((number for number, state in states.items() if state == "ready"), default=None)
+    task.pending_version = max((number for number, state in states.items() if state in UNFINISHED), default=None)
+    task.state = "ready" if task.current_version is not None else states[max(states)]
+    task.updated_at = utc_now()
+
+
+async def _store_features(session: AsyncSession, features: StoredFeatures) -> None:
+    """Name the features in the examples' rows; those that were deleted meanwhile are passed over."""
+    connection = await session.connection()
+    table = Example.__table__
+    await connection.execute(
+        update(Example)
+        .where(table.c.id == bindparam("example_id"))
+        .values(
+            features_digest=features.digest,
+            features_row=bindparam("row"),
+            features_base_model=features.base_model_digest,
+        ),
+        [{"example_id": id_, "row": row} for row, id_ in enumerate(features.example_ids)],
+    )

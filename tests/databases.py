@@ -1,0 +1,74 @@
+"""Real databases for tests: a SQLite file, and a throwaway database on a local PostgreSQL where one answers.
+
+The server is looked for at HANDFUL_TEST_POSTGRESQL, by default postgresql://127.0.0.1:5432/postgres, as the first of
+two usual users.
+"""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from service.persistence.database import Database, database_url
+from service.persistence.migrate import migrate
+
+SERVER = os.environ.get("HANDFUL_TEST_POSTGRESQL", "postgresql://127.0.0.1:5432/postgres")
+USERS = ("postgres", "root")
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """The URL of a database of this test session, empty at first and dropped afterwards."""
+    user = _user_that_is_let_in()
+    name = f"handful_test_{secrets.token_hex(6)}"
+    with psycopg.connect(SERVER, user=user, autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        yield database_url(SERVER).set(database=name, username=user).render_as_string(hide_password=False)
+        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without a table, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/handful.db"
+    url: str = request.getfixturevalue("postgresql_url")
+    _execute(url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    return url
+
+
+@pytest.fixture
+def migrated_url(empty_url: str) -> str:
+    """The URL of a database with the tables of this release and nothing in them."""
+    migrate(empty_url)
+    return empty_url
+
+
+@pytest.fixture
+async def database(migrated_url: str) -> AsyncIterator[Database]:
+    """An open database with the tables of this release and nothing in them."""
+    opened = Database(migrated_url)
+    yield opened
+    await opened.close()
+
+
+def _user_that_is_let_in() -> str:
+    for user in USERS:
+        try:
+            psycopg.connect(SERVER, user=user, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            continue
+        return user
+    pytest.skip(f"no PostgreSQL lets {' or '.join(USERS)} in at {SERVER}")
+
+
+def _execute(url: str, statements: str) -> None:
+    engine = create_engine(database_url(url), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text(statements))

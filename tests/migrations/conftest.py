@@ -1,0 +1,5 @@
+"""Empty databases of both kinds."""
+
+from tests.databases import database, empty_url, migrated_url, postgresql_url
+
+__all__ = ["database", "empty_url", "migrated_url", "postgresql_url"]

@@ -1,0 +1,105 @@
+"""The migrations lead to the tables of the models, and back."""
+
+import multiprocessing
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.pool import NullPool
+
+from service.errors import SchemaOutdated, SetupError
+from service.persistence.database import Database, database_url
+from service.persistence.migrate import check_schema, migrate, needed_revision, schema_state, scripts_folder
+from service.persistence.orm import Base
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def differences(url: str) -> list[object]:
+    engine = create_engine(database_url(url), poolclass=NullPool)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, Base.metadata))
+
+
+def alembic(*words: str, url: str) -> None:
+    command = [sys.executable, "-m", "alembic", "-x", f"database={url}", *words]
+    subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True)
+
+
+def tables(url: str) -> set[str]:
+    engine = create_engine(database_url(url), poolclass=NullPool)
+    return set(inspect(engine).get_table_names())
+
+
+def test_a_migrated_database_has_exactly_the_tables_of_the_models(migrated_url: str) -> None:
+    assert differences(migrated_url) == []
+
+
+def test_a_database_can_be_taken_down_and_up_again(migrated_url: str) -> None:
+    alembic("downgrade", "base", url=migrated_url)
+    assert tables(migrated_url) == {"alembic_version"}
+    migrate(migrated_url)
+    assert differences(migrated_url) == []
+
+
+def test_migrating_twice_changes_nothing(migrated_url: str) -> None:
+    migrate(migrated_url)
+    assert schema_state(migrated_url).is_current
+
+
+def test_the_command_of_alembic_finds_its_configuration(empty_url: str) -> None:
+    alembic("upgrade", "head", url=empty_url)
+    assert differences(empty_url) == []
+
+
+def test_a_new_migration_is_named_by_its_time_and_subject(tmp_path: Path) -> None:
+    config = Config(toml_file=CHECKOUT / "pyproject.toml")
+    assert config.get_alembic_option("file_template") == (
+        "%(year)d-%(month).2d-%(day).2d-%(hour).2d%(minute).2d_%(slug)s"
+    )
+
+
+def test_threads_that_migrate_at_the_same_time_wait_for_each_other(empty_url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(migrate, [empty_url] * 4))
+    assert schema_state(empty_url).is_current
+
+
+def test_processes_that_migrate_at_the_same_time_wait_for_each_other(empty_url: str) -> None:
+    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(migrate, [empty_url] * 3))
+    assert schema_state(empty_url).found == needed_revision()
+
+
+def test_the_schema_of_an_empty_database_is_not_current(empty_url: str) -> None:
+    assert schema_state(empty_url).found is None
+    assert not schema_state(empty_url).is_current
+
+
+async def test_an_empty_database_is_refused_with_the_command_to_run(empty_url: str) -> None:
+    database = Database(empty_url)
+    with pytest.raises(SchemaOutdated, match="run `handful migrate`"):
+        await check_schema(database)
+    await database.close()
+
+
+async def test_a_migrated_database_is_accepted(database: Database) -> None:
+    await check_schema(database)
+
+
+def test_a_database_that_does_not_answer_is_one_sentence() -> None:
+    with pytest.raises(SetupError, match="cannot be migrated"):
+        migrate("postgresql://nobody@127.0.0.1:1/nothing")
+
+
+def test_every_migration_is_named_by_its_time() -> None:
+    names = sorted(path.name for path in (scripts_folder() / "versions").glob("*.py"))
+    assert names[0] == "2026-11-25-0107_create_task.py"
+    assert names == sorted(names)
