@@ -1,0 +1,94 @@
+"""Finding images on the disk."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from service.cli.sources import image_paths, labelled_images
+from service.client import ImageSource
+from service.errors import InvalidRequest, InvalidSupportSet
+
+FILES = {
+    "mugs/whole/1.jpg": b"w1",
+    "mugs/whole/2.PNG": b"w2",
+    "mugs/chipped/1.jpg": b"c1",
+    "mugs/chipped/notes.txt": b"text",
+    "mugs/loose.jpg": b"none",
+    "mugs/.trash/3.jpg": b"hidden",
+    "mugs/__MACOSX/whole/1.jpg": b"leftover",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, data in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "mugs"
+
+
+def read(source: ImageSource) -> bytes:
+    with source.open() as file:
+        return file.read()
+
+
+def test_the_label_of_an_image_is_the_name_of_its_folder(folder: Path) -> None:
+    images, _ = labelled_images(folder)
+    assert [(label, source.name, read(source)) for label, source in images] == [
+        ("chipped", "1.jpg", b"c1"),
+        ("whole", "1.jpg", b"w1"),
+        ("whole", "2.PNG", b"w2"),
+    ]
+
+
+def test_files_that_are_no_images_of_a_class_are_told(folder: Path) -> None:
+    _, others = labelled_images(folder)
+    assert others == ["chipped/notes.txt", "loose.jpg"]
+
+
+def test_a_zip_is_read_like_the_folder_it_was_made_of(folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "mugs.zip", "w") as archive:
+        for file in sorted(folder.rglob("*.*")):
+            archive.write(file, file.relative_to(folder))
+    from_zip, others = labelled_images(tmp_path / "mugs.zip")
+    from_folder, others_in_folder = labelled_images(folder)
+    assert [(label, source.name, source.size_bytes, read(source)) for label, source in from_zip] == [
+        (label, source.name, source.size_bytes, read(source)) for label, source in from_folder
+    ]
+    assert sorted(others) == sorted(others_in_folder)
+
+
+def test_labels_are_composed_characters(tmp_path: Path) -> None:
+    (tmp_path / "cafe\u0301").mkdir()
+    (tmp_path / "cafe\u0301" / "1.jpg").write_bytes(b"x")
+    images, _ = labelled_images(tmp_path)
+    assert images[0][0] == "caf\u00e9"
+
+
+def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mugs.zip").write_bytes(b"not a zip")
+    with pytest.raises(InvalidRequest, match="neither a folder nor a zip"):
+        labelled_images(tmp_path / "mugs.zip")
+
+
+def test_a_folder_of_loose_images_is_refused_with_the_form_expected(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(b"x")
+    with pytest.raises(InvalidSupportSet, match="CLASS/IMAGE"):
+        labelled_images(tmp_path)
+
+
+def test_images_to_predict_are_files_by_name_and_what_folders_hold(folder: Path) -> None:
+    notes = folder / "chipped" / "notes.txt"
+    assert image_paths([notes, folder / "whole"]) == [notes, folder / "whole" / "1.jpg", folder / "whole" / "2.PNG"]
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="there is no file"):
+        image_paths([tmp_path / "1.jpg"])
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="has no image"):
+        image_paths([tmp_path])
