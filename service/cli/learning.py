@@ -1,0 +1,119 @@
+"""The commands that need torch: `handful meta-train` and `handful evaluate`."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.output import say
+
+if TYPE_CHECKING:
+    from service.metalearning.datasets import Decode
+    from service.metalearning.header import InputFormat
+    from service.metalearning.training import Progress
+
+INTERRUPTED = 130
+MAX_PIXELS = 100_000_000
+_SECONDS_BETWEEN_LINES = 10
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands `meta-train` and `evaluate`."""
+    app.command("meta-train")(meta_train)
+
+
+def meta_train(
+    recipe: Annotated[str, typer.Argument(help="name of a shipped recipe, or path of a .toml file")],
+    data: Annotated[Path, typer.Option(help='folder of the data set; for data = "folder" the class folders or a zip')],
+    out: Annotated[Path | None, typer.Option(help="folder of the run; default runs/ID")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE in TOML, replaces a recipe key")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default as many as torch takes")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="forget the state of an earlier run")] = False,
+) -> None:
+    """Meta-train a base model; started again after an interruption, go on where it stopped."""
+    import torch  # noqa: PLC0415  # slow to import
+
+    from service.metalearning import training  # noqa: PLC0415
+    from service.metalearning.recipe import read_recipe  # noqa: PLC0415
+    from service.metalearning.training_data import read_training_data  # noqa: PLC0415
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    wanted = read_recipe(recipe, changes or [])
+    folder = out or Path("runs") / wanted.id
+    if restart:
+        (folder / "state.safetensors").unlink(missing_ok=True)
+    say(f"reading {wanted.data}")
+    training_data = read_training_data(wanted, data, decoder(wanted.input))
+    with _interruptible() as is_stopped, _shown(wanted.optimizer.steps) as on_progress:
+        outcome = training.meta_train(wanted, training_data, folder, on_progress=on_progress, is_stopped=is_stopped)
+    if not outcome.finished:
+        say(f"stopped; the same command goes on from {outcome.path}")
+        raise typer.Exit(INTERRUPTED)
+    typer.echo(outcome.path)
+
+
+def decoder(wanted: "InputFormat") -> "Decode":
+    """The service's own decoding, for one input format."""
+    from service.imaging import decode  # noqa: PLC0415
+
+    return lambda data: decode(data, [wanted], max_pixels=MAX_PIXELS).arrays[0]
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether the first Ctrl-C or SIGTERM came; the second one acts as usual."""
+    stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # signal's signature
+        nonlocal stopped
+        stopped = True
+        signal.signal(number, before[signal.Signals(number)])
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield lambda: stopped
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])
+
+
+@contextmanager
+def _shown(n_steps: int) -> Iterator[Callable[["Progress"], None]]:
+    """A function that shows progress: a bar on a terminal, a line every ten seconds elsewhere."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console  # noqa: PLC0415  # slow to import
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn  # noqa: PLC0415
+    from rich.progress import Progress as Bars  # noqa: PLC0415
+
+    columns = (MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"))
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        shown = bars.add_task("starting", total=n_steps)
+        yield lambda at: bars.update(shown, completed=at.step, description=_described(at))
+
+
+def _lines() -> Callable[["Progress"], None]:
+    last_s = -float(_SECONDS_BETWEEN_LINES)
+
+    def line(at: "Progress") -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= _SECONDS_BETWEEN_LINES or at.step == at.steps:
+            last_s = time.monotonic()
+            say(f"step {at.step} of {at.steps}: {_described(at)}")
+
+    return line
+
+
+def _described(at: "Progress") -> str:
+    measured = "" if at.validation is None else f", validation {at.validation:.2f} %"
+    minutes, seconds = divmod(round(at.remaining_s), 60)
+    return f"loss {at.loss:.4f}{measured}, {minutes}:{seconds:02} left"

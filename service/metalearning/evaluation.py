@@ -1,0 +1,171 @@
+"""Accuracy of a learner on episodes of classes it has never seen, each query answered by itself.
+
+Every figure is inductive: an answer depends on its image, the support set and the base model. Where a learner
+adapts the head alone, features of an image are the same in every episode; they are computed once, and the head is
+made and read as `adapt` and `predict` would do it.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from service.metalearning.datasets import Dataset
+from service.metalearning.episodes import Labels, SupportSet
+from service.metalearning.header import PixelScaling
+from service.metalearning.learners.base import CHUNK_IMAGES, Learner
+from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.preprocessing import scaled, views
+from service.metalearning.sampling import EpisodeRows, EpisodeShape, check_drawable, draw_episode
+
+_TIMED_EPISODES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Accuracy over episodes of one shape.
+
+    Attributes:
+        accuracy: mean over episodes, in percent.
+        interval_95: half width of its 95 % interval, in points.
+        adapt_ms: median time from support images to task parameters.
+        nll: mean negative log-likelihood of the right class; shows whether probabilities are sane.
+    """
+
+    n_way: int
+    n_shot: int
+    accuracy: float
+    interval_95: float
+    episodes: int
+    adapt_ms: float
+    nll: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answering:
+    """A learner with what stands between pixels and it.
+
+    Attributes:
+        view_names: what of each support image a head learner sees.
+    """
+
+    learner: Learner
+    scaling: PixelScaling
+    view_names: tuple[str, ...] = ("identity",)
+
+    def support(self, dataset: Dataset, rows: EpisodeRows) -> SupportSet:
+        """The support set as the learner sees it."""
+        images = scaled(dataset.images[rows.support], self.scaling)
+        if not isinstance(self.learner, HeadLearner):
+            return SupportSet(images, rows.support_labels)
+        labels = rows.support_labels.repeat_interleave(len(self.view_names))
+        return SupportSet(views(images, self.view_names), labels)
+
+
+def measure(
+    answering: Answering, dataset: Dataset, shape: EpisodeShape, *, episodes: int, seed: int = 0
+) -> Measurement:
+    """Accuracy over episodes that the seed decides.
+
+    Args:
+        answering: the learner.
+        dataset: classes that it was not trained on.
+        shape: sizes of the episodes.
+        episodes: how many; at least 2.
+        seed: the same seed draws the same episodes for every learner.
+
+    Raises:
+        DatasetError: the data set cannot fill the episodes.
+    """
+    check_drawable(dataset, shape)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [_mixed(draw_episode(dataset, shape, generator), generator) for _ in range(episodes)]
+    with torch.no_grad():
+        logits = list(_logits(answering, dataset, drawn))
+    return _summary(shape, drawn, logits, adapt_ms=_adapt_ms(answering, dataset, drawn))
+
+
+def _mixed(rows: EpisodeRows, generator: torch.Generator) -> EpisodeRows:
+    """The episode with its queries in random order."""
+    order = torch.randperm(len(rows.query), generator=generator)
+    return EpisodeRows(rows.support, rows.query[order], rows.support_labels, rows.query_labels[order])
+
+
+def _logits(answering: Answering, dataset: Dataset, drawn: Sequence[EpisodeRows]) -> Iterator[Tensor]:
+    """Logits of each episode's queries, (n_queries, n_way)."""
+    learner = answering.learner
+    if isinstance(learner, HeadLearner) and learner.adapts == "head":
+        yield from _head_logits(answering, learner, dataset, drawn)
+        return
+    for rows in drawn:
+        with torch.enable_grad():
+            task = learner.adapt(answering.support(dataset, rows))
+        images = scaled(dataset.images[rows.query], answering.scaling)
+        yield torch.cat([learner.predict(task, chunk).log() for chunk in torch.split(images, CHUNK_IMAGES)])
+
+
+def _head_logits(
+    answering: Answering, learner: HeadLearner, dataset: Dataset, drawn: Sequence[EpisodeRows]
+) -> Iterator[Tensor]:
+    names = answering.view_names
+    of_support = _Features(answering, dataset, names, [rows.support for rows in drawn])
+    of_query = _Features(answering, dataset, ("identity",), [rows.query for rows in drawn])
+    for rows in drawn:
+        with torch.enable_grad():
+            head = learner.head(of_support.of(rows.support), rows.support_labels.repeat_interleave(len(names)))
+        yield F.linear(of_query.of(rows.query), head["head.weight"], head["head.bias"]).detach()
+
+
+class _Features:
+    """Features of every view of the images that occur in some rows, computed once."""
+
+    def __init__(self, answering: Answering, dataset: Dataset, names: tuple[str, ...], rows: Sequence[Tensor]) -> None:
+        occurring = torch.unique(torch.cat(list(rows)))
+        self.position = torch.full((len(dataset.images),), -1)
+        self.position[occurring] = torch.arange(len(occurring))
+        backbone = answering.learner.network.backbone
+        chunks = (scaled(dataset.images[chunk], answering.scaling) for chunk in torch.split(occurring, CHUNK_IMAGES))
+        features = torch.cat([backbone(views(images, names)) for images in chunks])
+        self.features = features.view(len(occurring), len(names), -1)
+
+    def of(self, rows: Tensor) -> Float[Tensor, "n n_features"]:
+        """Features of these images, the views of one image side by side."""
+        return self.features[self.position[rows]].flatten(0, 1)
+
+
+def _adapt_ms(answering: Answering, dataset: Dataset, drawn: Sequence[EpisodeRows]) -> float:
+    """Median time of whole adaptations, features included."""
+    times = []
+    for rows in drawn[:_TIMED_EPISODES]:
+        support = answering.support(dataset, rows)
+        start = time.perf_counter()
+        answering.learner.adapt(support)
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def _summary(
+    shape: EpisodeShape, drawn: Sequence[EpisodeRows], logits: Sequence[Tensor], *, adapt_ms: float
+) -> Measurement:
+    labels = [rows.query_labels for rows in drawn]
+    accuracies = torch.stack([_accuracy(*pair) for pair in zip(logits, labels, strict=True)])
+    losses = [F.cross_entropy(*pair) for pair in zip(logits, labels, strict=True)]
+    return Measurement(
+        n_way=shape.n_way,
+        n_shot=shape.n_shot,
+        accuracy=100 * accuracies.mean().item(),
+        interval_95=100 * 1.96 * accuracies.std().item() / math.sqrt(len(drawn)),
+        episodes=len(drawn),
+        adapt_ms=adapt_ms,
+        nll=torch.stack(losses).mean().item(),
+    )
+
+
+def _accuracy(logits: Float[Tensor, "n n_way"], labels: Labels) -> Float[Tensor, ""]:
+    return (logits.argmax(dim=1) == labels).double().mean()

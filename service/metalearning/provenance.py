@@ -1,0 +1,87 @@
+"""What a trained base model says about its origin: data, recipe, commit, machine time, result on validation."""
+
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from service.metalearning.backbones import build_backbone
+from service.metalearning.datasets import Dataset
+from service.metalearning.header import BackboneSpec, BaseModelHeader, LearnerOffer, Setting
+from service.metalearning.learners import LEARNERS
+from service.metalearning.learners.base import Network
+from service.metalearning.recipe import Recipe, recipe_to_tables
+from service.metalearning.training_state import TrainingState
+
+
+def trained_header(
+    recipe: Recipe, dataset: Dataset, state: TrainingState, offers: Mapping[str, Mapping[str, Setting]]
+) -> BaseModelHeader:
+    """The header of the base model that the run ends with.
+
+    Args:
+        recipe: how it was trained.
+        dataset: the classes it was trained on.
+        state: the run at its end.
+        offers: settings of each learner offered, the default first.
+    """
+    spec = BackboneSpec(recipe.backbone.name, recipe.backbone.settings)
+    backbone = build_backbone(spec)
+    network = Network(backbone, n_features(backbone))
+    return BaseModelHeader(
+        id=recipe.id,
+        purpose=recipe.purpose,
+        suits=recipe.suits,
+        backbone=spec,
+        n_features=network.n_features,
+        input=recipe.input,
+        scaling=recipe.scaling,
+        learners={
+            name: LearnerOffer(LEARNERS[name](network, **settings).adapts, settings)
+            for name, settings in offers.items()
+        },
+        provenance=_provenance(recipe, dataset, state),
+    )
+
+
+def n_features(backbone: nn.Module) -> int:
+    """Length of the backbone's feature vector, which every backbone tells."""
+    length = backbone.n_features
+    assert isinstance(length, int)
+    return length
+
+
+def _provenance(recipe: Recipe, dataset: Dataset, state: TrainingState) -> dict[str, Any]:
+    return {
+        "dataset": recipe.data,
+        "split": recipe.split,
+        "rotations": recipe.rotations,
+        "n_classes": dataset.n_classes,
+        "n_images": sum(len(rows) for rows in dataset.rows),
+        "recipe": recipe_to_tables(recipe),
+        "steps": state.step,
+        "training_s": round(state.elapsed_s),
+        "validations": state.validations,
+        "commit": git_commit(),
+        "handful": metadata.version("handful"),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this code runs from, with `+` where files were changed; None outside one."""
+    folder = Path(__file__).parent
+    commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"])
+    try:
+        commit, changes = (
+            subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+            for command in commands
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+" if changes else commit
