@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import ConfigurationError
+from service.usecases.limits import Limits
 
 PREFIX = "HANDFUL_"
 MEBIBYTE = 2**20
@@ -110,6 +111,18 @@ class Settings(BaseSettings):
             return ipaddress.ip_address(self.host.strip("[]")).is_loopback
         except ValueError:
             return False
+
+    def limits(self) -> Limits:
+        """How much one client may ask for at once."""
+        return Limits(
+            file_bytes=self.max_file_bytes,
+            request_bytes=self.max_request_bytes,
+            image_pixels=self.max_pixels,
+            max_classes=self.max_classes,
+            support_images=self.max_examples,
+            prediction_images=self.max_predict_images,
+            decodes_in_flight=self.decodes_in_flight,
+        )
 
     def check_access(self) -> None:
         """Refuse to serve others without a key.

@@ -1,0 +1,86 @@
+"""The HTTP server as it ends: still listening for a while, then finishing what is in flight.
+
+Why: a load balancer goes on sending for some seconds after a process was told to end, and uvicorn by itself closes
+its listener at once. Also here: what the server says to bytes that are no HTTP, as a problem document.
+"""
+
+import json
+import logging
+import os
+import signal
+import time
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.api.deps import Lifecycle
+from service.api.problems import MEDIA_TYPE, problem_document
+from service.errors import MalformedRequest
+from service.telemetry import new_request_id
+
+KEEP_ALIVE_S: Final = 30
+
+_log = logging.getLogger("handful")
+
+
+class ProblemProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP, with a problem document for what it cannot parse."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse bytes that are no HTTP request, and close the connection."""
+        request_id = new_request_id()
+        document = problem_document(MalformedRequest("this is not an HTTP request that can be read"))
+        body = json.dumps(document | {"request_id": request_id}).encode("ascii")
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            f"x-request-id: {request_id}\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
+        )
+        _log.info("refused bytes that are no HTTP request: %s", msg)
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
+
+
+class DrainingServer(uvicorn.Server):
+    """Ends in two steps: after the first SIGTERM it answers for `drain_s` more; a second one ends it at once.
+
+    Ctrl-C (SIGINT) does not wait: nobody but the person at the terminal is connected.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, lifecycle: Lifecycle, drain_s: float) -> None:
+        super().__init__(config)
+        self._lifecycle = lifecycle
+        self._drain_s = drain_s
+        self._ends_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
+        """Begin to end, or end."""
+        if self._ends_at is not None:
+            os._exit(128 + sig)
+        self._lifecycle.is_draining = True
+        self._ends_at = time.monotonic() + (self._drain_s if sig == signal.SIGTERM else 0)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to end; uvicorn asks ten times a second."""
+        if self._ends_at is not None and time.monotonic() >= self._ends_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def server_config(app: object, *, host: str, port: int, grace_s: float) -> uvicorn.Config:
+    """Settings of uvicorn; `grace_s` bounds how long what is in flight may take at the end."""
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]  # an ASGI application; uvicorn's own types are narrower than its use
+        host=host.strip("[]"),
+        port=port,
+        http=ProblemProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(grace_s),
+    )

@@ -1,0 +1,239 @@
+"""The composition root: the one place that chooses implementations and puts everything together from Settings."""
+
+import asyncio
+import fcntl
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from fastapi import APIRouter, FastAPI
+
+from service.api import base_models, examples, health, pages, predictions, problems, tasks, versions
+from service.api.access import AccessGuard, AccessRules
+from service.api.deps import Lifecycle, Services
+from service.api.draining import DrainingServer, server_config
+from service.api.middleware import BodyLimit, RequestContext
+from service.api.openapi import install_openapi
+from service.api.schemas import MAX_WAIT_S
+from service.artifacts import FileArtifacts
+from service.engine.base import Engine
+from service.engine.process import ProcessEngine
+from service.errors import ConfigurationError, SchemaOutdated, SetupError
+from service.persistence.database import MIGRATE_COMMAND, Database
+from service.persistence.migrate import check_schema, migrate, schema_state
+from service.settings import Settings
+from service.telemetry import Metrics, configure_logging
+from service.usecases.base_models import BaseModels
+from service.usecases.decoding import Decoder
+from service.usecases.predictions import Predictions
+from service.usecases.serving import ServingVersions
+from service.usecases.tasks import Tasks
+
+SHIPPED_BASE_MODELS: Final = Path(__file__).resolve().parent / "base_models"
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    tasks.router,
+    examples.router,
+    versions.router,
+    predictions.router,
+    base_models.router,
+    health.router,
+    problems.router,
+    pages.router,
+)
+_GRACE_MARGIN_S: Final = 10.0
+
+_log = logging.getLogger("handful")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What lives as long as the app."""
+
+    database: Database
+    engine: Engine
+    decoder: Decoder
+    services: Services
+
+
+def serve(settings: Settings) -> None:
+    """Run the service until it is told to end; blocks.
+
+    Raises:
+        SetupError: it cannot run like this; the message is one sentence for the person who started it.
+    """
+    configure_logging(settings.log_format)
+    settings.check_access()
+    with _exclusive(settings):
+        prepare_database(settings)
+        servers: list[DrainingServer] = []
+        app = build_app(settings, on_failure=lambda: setattr(servers[0], "should_exit", True))
+        lifecycle: Lifecycle = app.state.services.lifecycle
+        grace_s = max(settings.deadline_s, MAX_WAIT_S) + _GRACE_MARGIN_S
+        config = server_config(app, host=settings.host, port=settings.port, grace_s=grace_s)
+        servers.append(DrainingServer(config, lifecycle=lifecycle, drain_s=settings.drain_s))
+        servers[0].run()
+        if lifecycle.failure is not None:
+            raise lifecycle.failure
+
+
+def database_url(settings: Settings) -> str:
+    """The database of the settings: the one named, or the embedded SQLite file in the data folder."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return f"sqlite:///{settings.data_dir / 'handful.db'}"
+
+
+def prepare_database(settings: Settings) -> None:
+    """Migrate the embedded SQLite file; of any other database, see that its schema is ours.
+
+    Raises:
+        SchemaOutdated: it is not.
+        SetupError: the database cannot be reached or migrated.
+    """
+    if settings.database_url is None:
+        migrate(database_url(settings))
+        return
+    state = schema_state(database_url(settings))
+    if not state.is_current:
+        raise SchemaOutdated(
+            f"the database has schema {state.found or 'none'}, this release needs {state.needed}; "
+            f"run `{MIGRATE_COMMAND}`"
+        )
+
+
+def build_app(
+    settings: Settings, *, engine: Engine | None = None, on_failure: Callable[[], None] = lambda: None
+) -> FastAPI:
+    """The whole service as an ASGI application on a database that is prepared.
+
+    Args:
+        settings: everything that was told.
+        engine: another engine than the worker process.
+        on_failure: called once if the engine cannot be started; `services.lifecycle.failure` says why.
+    """
+    parts = _build_parts(settings, engine)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        starting = asyncio.create_task(_start(parts, on_failure))
+        try:
+            yield
+        finally:
+            await _stop(parts, starting)
+
+    app = FastAPI(
+        title="Handful",
+        version=version("handful"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.services = parts.services
+    for router in ROUTERS:
+        app.include_router(router)
+    problems.install_handlers(app, [route for router in ROUTERS for route in router.routes] + app.routes)
+    install_openapi(app)
+    _surround(app, settings, parts.services)
+    return app
+
+
+def _build_parts(settings: Settings, engine: Engine | None) -> _Parts:
+    artifacts_root = settings.data_dir / "artifacts"
+    folders = [SHIPPED_BASE_MODELS] + ([settings.base_models_dir] if settings.base_models_dir else [])
+    models = BaseModels(folders)
+    limits = settings.limits()
+    database = Database(database_url(settings))
+    artifacts = FileArtifacts(artifacts_root)
+    if engine is None:
+        engine = ProcessEngine(
+            base_model_files=models.files(),
+            artifacts_root=artifacts_root,
+            device=settings.device,
+            cache_bytes=settings.cache_bytes,
+            queue_items=settings.queue_items,
+            log_format=settings.log_format,
+        )
+    decoder = Decoder(limits)
+    serving = ServingVersions(database)
+    metrics = Metrics()
+    metrics.registry.register(health.EngineCollector(engine.stats))
+    services = Services(
+        tasks=Tasks(database, engine, artifacts, models, decoder, serving),
+        predictions=Predictions(engine, models, decoder, serving),
+        base_models=models,
+        limits=limits,
+        deadline_s=settings.deadline_s,
+        metrics=metrics,
+        engine_stats=engine.stats,
+        check_database=lambda: check_schema(database),
+    )
+    return _Parts(database, engine, decoder, services)
+
+
+def _surround(app: FastAPI, settings: Settings, services: Services) -> None:
+    """Put the middleware around the routes; what is added last is outermost."""
+    lifecycle = services.lifecycle
+    rules = AccessRules(
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        cors_origins=settings.cors_origins,
+        loopback_only=not settings.allow_open,
+    )
+    app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
+    app.add_middleware(AccessGuard, rules=rules)
+    app.add_middleware(RequestContext, metrics=services.metrics, is_draining=lambda: lifecycle.is_draining)
+
+
+async def _start(parts: _Parts, on_failure: Callable[[], None]) -> None:
+    """Warm the engine up while the listener already answers; a failure is kept and told."""
+    try:
+        await parts.engine.start()
+        await parts.services.tasks.start()
+    except SetupError as error:
+        parts.services.lifecycle.failure = error
+    except Exception as error:  # noqa: BLE001  # nobody awaits this task: what is not kept here is lost
+        _log.exception("the service cannot start")
+        parts.services.lifecycle.failure = SetupError(f"the service cannot start: {error}")
+    else:
+        stats = parts.engine.stats()
+        _log.info("ready: device %s, %d base models", stats.device, len(stats.base_models))
+        return
+    on_failure()
+
+
+async def _stop(parts: _Parts, starting: asyncio.Task[None]) -> None:
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await parts.services.tasks.stop()
+    await parts.engine.stop()
+    parts.decoder.close()
+    await parts.database.close()
+
+
+@contextmanager
+def _exclusive(settings: Settings) -> Iterator[None]:
+    """Be the only service on the data folder, where the database is SQLite: it then owns every unfinished task.
+
+    Raises:
+        ConfigurationError: another one is running, or the folder cannot be written.
+    """
+    if not database_url(settings).startswith("sqlite"):
+        yield
+        return
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        file = (settings.data_dir / "lock").open("w")
+    except OSError as error:
+        raise ConfigurationError(f"the data folder {settings.data_dir} cannot be written: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigurationError(
+                f"another service is running on the data folder {settings.data_dir}; stop it, or set HANDFUL_DATA_DIR"
+            ) from None
+        yield
