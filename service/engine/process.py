@@ -1,0 +1,228 @@
+"""The default engine: one supervised worker process that owns the device.
+
+Why a process: the API process never imports torch nor makes a CUDA context, a worker that crashes or is killed for
+its memory takes no request down that does not need it, and adaptations do not share an interpreter with HTTP.
+"""
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from service.engine.admission import Admission
+from service.engine.base import AdaptRequest, AdaptResult, EngineStats, PredictRequest, Probabilities
+from service.engine.messages import Counters, WorkerOptions
+from service.engine.worker_process import WorkerProcess
+from service.errors import EngineNotReady, SetupError, WorkerDied
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a process engine waits for what.
+
+    Attributes:
+        hang_s: a worker that owes an answer and gives no sign for this long is killed. A sign comes between the
+            steps of an adaptation and between batches, seconds apart on the slowest machine we know.
+        restart_s: a request waits this long for a worker that is being restarted.
+        finish_s: `stop` waits this long for what is in flight.
+        end_s: a worker whose socket was closed is killed after this long.
+        first_back_off_s, last_back_off_s: pauses before the second restart in a row and before late ones; the first
+            restart comes at once. They double from one to the other.
+        healthy_s: a worker that lived this long makes the next restart a first one.
+    """
+
+    hang_s: float = 60.0
+    restart_s: float = 15.0
+    finish_s: float = 20.0
+    end_s: float = 5.0
+    first_back_off_s: float = 0.5
+    last_back_off_s: float = 30.0
+    healthy_s: float = 60.0
+
+    def back_offs(self) -> Iterator[float]:
+        """The pause before each restart in a row."""
+        yield 0.0
+        pause_s = self.first_back_off_s
+        while True:
+            yield min(pause_s, self.last_back_off_s)
+            pause_s *= 2
+
+
+class ProcessEngine:
+    """An `Engine` whose worker is a process of its own; it is started again when it dies.
+
+    Args:
+        base_model_files: the checkpoints to load.
+        artifacts_root: folder of the artifacts.
+        device: auto, cpu or cuda.
+        cache_bytes: bound of the task parameters in the worker's memory.
+        queue_items: most adaptations, and most images of predictions, that wait or run.
+        threads: CPU threads of the worker; None follows the quota.
+        log_format: form of the worker's log lines on standard error.
+        patience: how long it waits for what.
+    """
+
+    def __init__(  # noqa: PLR0913  # flat arguments: each is one setting of the service
+        self,
+        *,
+        base_model_files: Sequence[Path],
+        artifacts_root: Path,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        cache_bytes: int = 256 * 2**20,
+        queue_items: int = 256,
+        threads: int | None = None,
+        log_format: Literal["text", "json"] = "text",
+        patience: Patience | None = None,
+    ) -> None:
+        files = tuple(str(path.absolute()) for path in base_model_files)
+        self._options = WorkerOptions(files, str(artifacts_root.absolute()), device, cache_bytes, threads, log_format)
+        self._patience = patience or Patience()
+        self._admission = Admission(queue_items=queue_items)
+        self._state: Literal["starting", "ready", "restarting", "stopped"] = "stopped"
+        self._worker: WorkerProcess | None = None
+        self._available = asyncio.Event()
+        self._supervision: asyncio.Task[None] | None = None
+        self._restarts = 0
+        self._device = "unknown"
+        self._past = Counters()
+
+    async def start(self) -> None:
+        """Start the worker and return once it is warm and ready."""
+        self._state = "starting"
+        try:
+            worker = await self._launched()
+        except WorkerDied as error:
+            self._state = "stopped"
+            raise SetupError(error.message) from error
+        except BaseException:
+            self._state = "stopped"
+            raise
+        self._admission.is_open = True
+        self._use(worker)
+        self._supervision = asyncio.create_task(self._supervise(worker), name="engine-supervision")
+
+    async def stop(self) -> None:
+        """Let what is in flight finish or fail within a bounded time, then end the worker."""
+        self._state = "stopped"
+        self._admission.is_open = False
+        self._available.set()
+        if self._supervision is not None:
+            self._supervision.cancel()
+            await asyncio.gather(self._supervision, return_exceptions=True)
+        if self._worker is not None:
+            if not await self._worker.calls.drained(self._patience.finish_s):
+                _log.warning("the engine stops although %d requests are in flight", len(self._worker.calls))
+            await self._worker.close(timeout_s=self._patience.end_s)
+            self._worker = None
+
+    def reserve(self) -> AbstractContextManager[None]:
+        """A place in the bounded queue for one adaptation, given back at exit."""
+        return self._admission.adaptation()
+
+    async def adapt(self, request: AdaptRequest) -> AdaptResult:
+        """Adapt and store a task model; the caller holds a place from `reserve`."""
+        worker = await self._ready_worker(self._patience.restart_s)
+        return await worker.adapt(request)
+
+    async def predict(self, request: PredictRequest, *, deadline_s: float) -> Probabilities:
+        """Class probabilities of each image; sent once more, within its deadline, if the worker dies meanwhile."""
+        expires_at = asyncio.get_running_loop().time() + deadline_s
+        with self._admission.prediction(len(request.pixels)):
+            try:
+                return await self._predict_once(request, expires_at)
+            except WorkerDied:
+                return await self._predict_once(request, expires_at)
+
+    def stats(self) -> EngineStats:
+        """A snapshot, as of the worker's latest answer."""
+        worker = self._worker
+        return EngineStats(
+            state=self._state,
+            device=self._device,
+            queue_items=self._admission.items,
+            worker_restarts=self._restarts,
+            base_models=worker.base_models if worker else (),
+            **dataclasses.asdict(_added(self._past, worker.counters if worker else Counters())),
+        )
+
+    async def _predict_once(self, request: PredictRequest, expires_at: float) -> Probabilities:
+        loop = asyncio.get_running_loop()
+        worker = await self._ready_worker(expires_at - loop.time())
+        return await worker.predict(request, deadline_s=expires_at - loop.time())
+
+    async def _ready_worker(self, wait_s: float) -> WorkerProcess:
+        """The worker, waiting for a restart that is under way."""
+        worker = self._worker
+        if worker is not None and not worker.is_lost:
+            return worker
+        try:
+            async with asyncio.timeout(min(wait_s, self._patience.restart_s)):
+                return await self._restarted_worker()
+        except TimeoutError:
+            raise EngineNotReady("the worker is being started again; try again later") from None
+
+    async def _restarted_worker(self) -> WorkerProcess:
+        while (worker := self._worker) is None or worker.is_lost:
+            if not self._admission.is_open:
+                raise EngineNotReady("the engine is not running")
+            self._available.clear()
+            await self._available.wait()
+        return worker
+
+    def _use(self, worker: WorkerProcess) -> None:
+        self._worker, self._state, self._device = worker, "ready", worker.device
+        self._available.set()
+
+    async def _supervise(self, worker: WorkerProcess) -> None:
+        loop = asyncio.get_running_loop()
+        back_offs = self._patience.back_offs()
+        while True:
+            since = loop.time()
+            await worker.ended.wait()
+            _log.error("the worker (process %d) has ended; it is started again", worker.pid)
+            self._worker, self._state = None, "restarting"
+            self._past = dataclasses.replace(_added(self._past, worker.counters), cache_bytes=0, cache_items=0)
+            if loop.time() - since >= self._patience.healthy_s:
+                back_offs = self._patience.back_offs()
+            worker = await self._restarted(back_offs)
+            self._use(worker)
+
+    async def _restarted(self, back_offs: Iterator[float]) -> WorkerProcess:
+        while True:
+            await asyncio.sleep(next(back_offs))
+            self._restarts += 1
+            try:
+                return await self._launched()
+            except Exception:  # noqa: BLE001  # the supervision must live on, whatever it is
+                _log.exception("the worker could not be started again")
+
+    async def _launched(self) -> WorkerProcess:
+        worker = await WorkerProcess.start(self._options)
+        watch = asyncio.create_task(self._watch(worker), name="engine-watch-dog")
+        worker.keep_until_ended(watch)
+        try:
+            await asyncio.shield(worker.ready)
+        except BaseException:
+            await worker.close(timeout_s=self._patience.end_s)
+            raise
+        return worker
+
+    async def _watch(self, worker: WorkerProcess) -> None:
+        """Kill a worker that gives no sign; a second look spares one whose signs this loop was too busy to read."""
+        looks = 0
+        while looks < 2:
+            await asyncio.sleep(self._patience.hang_s / 4)
+            looks = looks + 1 if worker.silence_s > self._patience.hang_s else 0
+        _log.error("the worker (process %d) gave no sign for %.0f s and is killed", worker.pid, worker.silence_s)
+        worker.kill()
+
+
+def _added(past: Counters, present: Counters) -> Counters:
+    pairs = zip(dataclasses.astuple(past), dataclasses.astuple(present), strict=True)
+    return Counters(*(before + now for before, now in pairs))

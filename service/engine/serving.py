@@ -1,0 +1,92 @@
+"""The worker's main loop: take what waits, let the worker do it, hand the answers back."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from service import telemetry
+from service.engine.base import AdaptRequest, PredictRequest
+from service.engine.batching import Entry, Scheduler
+from service.engine.messages import Answer, Counters, Outcome
+from service.engine.worker import Worker, as_service_error, is_fatal
+from service.errors import DeadlineExceeded, ServiceError
+
+Reply = Callable[[Sequence[Answer], Counters], None]
+
+_log = logging.getLogger(__name__)
+
+
+class Serving:
+    """Runs one worker from one scheduler, in one thread.
+
+    Predictions and adaptations take turns, and predictions also run between the steps of an adaptation: every
+    prediction that waits when its turn comes is answered before the next step. So a prediction waits for one step
+    at most, and a stream of predictions never keeps an adaptation from moving.
+
+    Args:
+        reply: takes answers that are ready at the same time; called in the thread of `run`.
+        progress: called whenever the loop has moved on, so that somebody can tell slow from stuck.
+    """
+
+    def __init__(self, worker: Worker, scheduler: Scheduler, *, reply: Reply, progress: Callable[[], None]) -> None:
+        self._worker = worker
+        self._scheduler = scheduler
+        self._reply = reply
+        self._progress = progress
+
+    def run(self) -> None:
+        """Serve until the scheduler is closed.
+
+        Raises:
+            Exception: the device is lost to this process.
+        """
+        while self._scheduler.wait():
+            self._run_predictions()
+            if (entry := self._scheduler.take_adaptation()) is not None:
+                self._finish([entry], [self._adapted(entry)])
+
+    def _run_predictions(self) -> None:
+        """Answer the predictions that wait at this moment; those that come meanwhile have their turn later."""
+        waiting = self._scheduler.waiting_predictions()
+        while waiting > 0:
+            batch = self._scheduler.take_batch()
+            self._finish(batch.expired, [DeadlineExceeded("the worker came to it too late")] * len(batch.expired))
+            if not batch.entries:
+                return
+            requests = [entry.request for entry in batch.entries if isinstance(entry.request, PredictRequest)]
+            self._finish(batch.entries, self._worker.predict_batch(requests))
+            waiting -= len(batch.entries) + len(batch.expired)
+
+    def _adapted(self, entry: Entry) -> Outcome:
+        assert isinstance(entry.request, AdaptRequest)
+        queue_ms = round((self._scheduler.clock() - entry.submitted_at) * 1000, 3)
+        token = telemetry.set_request_id(entry.request.request_id)
+        try:
+            result = self._worker.adapt(entry.request, pause=lambda: self._pause(entry))
+            _log.info("adapted to %d images of %d classes", result.report["n_support"], result.report["n_way"])
+            return replace(result, timings_ms={"queue": queue_ms} | dict(result.timings_ms))
+        except _WithdrawnError:
+            return ServiceError("nobody waits for this adaptation any more")
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            return as_service_error(error)
+        finally:
+            telemetry.reset_request_id(token)
+
+    def _pause(self, entry: Entry) -> None:
+        self._progress()
+        if entry.is_cancelled:
+            raise _WithdrawnError
+        if self._scheduler.waiting_predictions():
+            self._run_predictions()
+
+    def _finish(self, entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
+        outcome_of = {entry.number: outcome for entry, outcome in zip(entries, outcomes, strict=True)}
+        answers = [Answer(entry.number, outcome_of[entry.number]) for entry in self._scheduler.finish(entries)]
+        if answers:
+            self._reply(answers, self._worker.counters())
+
+
+class _WithdrawnError(Exception):
+    """Ends an adaptation whose caller has left."""

@@ -1,0 +1,227 @@
+"""The owner of the device: base models, the cache of task parameters, the artifacts. No queue, no socket.
+
+One thread calls it. Whoever does decides what runs when (`serving`); this file decides how.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from service import telemetry
+from service.artifacts import ArtifactStore, FileArtifacts
+from service.engine.adaptation import Adaptation
+from service.engine.base import AdaptRequest, AdaptResult, Pixels, PredictRequest, Probabilities
+from service.engine.cache import ByteCache
+from service.engine.cpus import usable_cpus
+from service.engine.inference import Inference, Question
+from service.engine.messages import Counters, WorkerOptions
+from service.errors import BaseModelGone, ConfigurationError, InvalidRequest, ServiceError, Unavailable
+from service.metalearning.learners.base import Pause, TaskParameters, no_pause
+from service.metalearning.serialization import BaseModel, load_base_model, task_from_bytes, task_to_bytes
+
+BATCH_ROWS = {"cpu": 64, "cuda": 256}
+"""Most images in a pass. CPU: a batch holds up what comes next by its length and saves little past 16 rows (seen: 32
+rows take 32 times one row), so one full request. GPU: a pass of 256 takes hardly longer than one of 64."""
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Adapts and predicts with the base models it was given.
+
+    Args:
+        options: which base models, where the artifacts are, which device.
+
+    Raises:
+        SetupError: the device or a base model cannot be used.
+    """
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self._device = _chosen_device(options.device)
+        self.batch_rows = BATCH_ROWS[self._device.type]
+        self._store: ArtifactStore = FileArtifacts(Path(options.artifacts_root))
+        models = [load_base_model(Path(path)) for path in options.base_model_files]
+        self._models = {model.digest: self._on_device(model) for model in models}
+        self._cache: ByteCache[TaskParameters] = ByteCache(max_bytes=options.cache_bytes, size_of=_size_bytes)
+        self._batches = self._batch_rows_run = self._adaptations = 0
+
+    @property
+    def device_name(self) -> str:
+        """The device in words, for logs and metrics."""
+        if self._device.type == "cuda":
+            return f"cuda: {torch.cuda.get_device_name(self._device)}"
+        return f"cpu: {torch.get_num_threads()} threads"
+
+    @property
+    def base_models(self) -> tuple[str, ...]:
+        """Digests of the loaded base models."""
+        return tuple(self._models)
+
+    def warm_up(self, *, progress: Callable[[], None] = no_pause) -> None:
+        """Adapt and predict once with each base model, so that no client pays for first-time work; stores nothing."""
+        for digest, adaptation in self._models.items():
+            since = time.perf_counter()
+            header = adaptation.base_model.header
+            pixels = np.zeros((2, header.input.channels, header.input.side_px, header.input.side_px), np.uint8)
+            request = AdaptRequest(digest, header.default_learner, {}, (0, 1), (None, None), pixels)
+            task = adaptation.run(request, pause=progress).task
+            adaptation.inference.probabilities([Question(task, pixels[:1])])
+            progress()
+            _log.info("base model %s is warm after %.1f s", header.id, time.perf_counter() - since)
+
+    def adapt(self, request: AdaptRequest, *, pause: Pause = no_pause) -> AdaptResult:
+        """Adapt, store and cache a task model; the timing `queue` is left to the caller.
+
+        Raises:
+            ServiceError: as `Engine.adapt` says.
+        """
+        adaptation = self._adaptation(request.base_model)
+        _check_pixels(adaptation.base_model, request.pixels)
+        adapted = adaptation.run(request, pause=pause)
+        since = time.perf_counter()
+        metadata = {"base_model": request.base_model, "learner": request.learner}
+        data = task_to_bytes({name: tensor.cpu() for name, tensor in adapted.task.items()}, metadata)
+        artifact, *features = self._store.put_many([data] if adapted.features is None else [data, adapted.features])
+        # Taken from the bytes, so that an answer is the same before and after the cache forgot the task.
+        self._cache.put(artifact, self._parsed(data))
+        self._adaptations += 1
+        store_ms = round((time.perf_counter() - since) * 1000, 3)
+        return AdaptResult(
+            artifact=artifact,
+            n_bytes=len(data),
+            features=features[0] if features else None,
+            report=adapted.report,
+            timings_ms=adapted.timings_ms | {"store": store_ms},
+        )
+
+    def predict_batch(self, requests: Sequence[PredictRequest]) -> list[Probabilities | ServiceError]:
+        """The answer to each request, or what is wrong with it; one that fails does not touch the others."""
+        outcomes: dict[int, Probabilities | ServiceError] = {}
+        questions: dict[str, dict[int, Question]] = {}
+        for index, request in enumerate(requests):
+            try:
+                questions.setdefault(request.base_model, {})[index] = self._question(request)
+            except ServiceError as error:
+                outcomes[index] = error
+        for base_model, group in questions.items():
+            if group:
+                answers = self._answers(self._models[base_model].inference, list(group.values()))
+                outcomes |= zip(group, answers, strict=True)
+        return [outcomes[index] for index in range(len(requests))]
+
+    def counters(self) -> Counters:
+        """What was done since the start, and what the cache holds."""
+        cache = self._cache.counts()
+        return Counters(
+            cache_bytes=cache.n_bytes,
+            cache_items=cache.items,
+            cache_hits=cache.hits,
+            cache_misses=cache.misses,
+            batches=self._batches,
+            batch_rows=self._batch_rows_run,
+            adaptations=self._adaptations,
+        )
+
+    def _on_device(self, model: BaseModel) -> Adaptation:
+        network = model.network.to(self._device).eval()
+        inference = Inference(network, model.header.scaling, self._device, self.batch_rows)
+        return Adaptation(model, inference, self._store)
+
+    def _adaptation(self, digest: str) -> Adaptation:
+        try:
+            return self._models[digest]
+        except KeyError:
+            raise BaseModelGone(f"base model {digest} is not loaded; adapt the task to one that is") from None
+
+    def _question(self, request: PredictRequest) -> Question:
+        adaptation = self._adaptation(request.base_model)
+        _check_pixels(adaptation.base_model, request.pixels)
+        task = self._cache.get(request.artifact, lambda: self._parsed(self._store.get(request.artifact)))
+        return Question(task, request.pixels, request.request_id)
+
+    def _parsed(self, data: bytes) -> TaskParameters:
+        return {name: tensor.to(self._device) for name, tensor in task_from_bytes(data).items()}
+
+    def _answers(self, inference: Inference, questions: list[Question]) -> list[Probabilities | ServiceError]:
+        """One pass for all; if that fails, one for each half, until only what fails by itself has failed."""
+        try:
+            answers = inference.probabilities(questions)
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            failure = error
+        else:
+            self._batches += 1
+            self._batch_rows_run += sum(len(question.pixels) for question in questions)
+            return list(answers)
+        is_full = is_out_of_memory(failure)
+        if is_full:
+            self._make_room()
+        if len(questions) > 1:
+            middle = len(questions) // 2
+            return self._answers(inference, questions[:middle]) + self._answers(inference, questions[middle:])
+        if is_full and inference.rows_a_pass > 1:
+            return self._answers(replace(inference, rows_a_pass=inference.rows_a_pass // 2), questions)
+        token = telemetry.set_request_id(questions[0].request_id)
+        try:
+            return [as_service_error(failure)]
+        finally:
+            telemetry.reset_request_id(token)
+
+    def _make_room(self) -> None:
+        self._cache.clear()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def use_threads(threads: int | None) -> None:
+    """Set the number of CPU threads of this process; None follows its quota."""
+    torch.set_num_threads(threads or usable_cpus())
+
+
+def is_fatal(error: Exception) -> bool:
+    """Whether the device is lost to this process: after an error inside a CUDA kernel every later call fails."""
+    return isinstance(error, torch.AcceleratorError)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device, or the host, has no memory left; torch has no class of its own for the host."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def as_service_error(error: Exception) -> ServiceError:
+    """The error that the caller gets; one that nobody foresaw is logged, and its own words stay in the log."""
+    if isinstance(error, ServiceError):
+        return error
+    if is_out_of_memory(error):
+        return Unavailable("the device has no memory left for this request; try again later or send fewer images")
+    _log.error("a request failed in the worker", exc_info=error)
+    return ServiceError(f"the worker could not do this ({type(error).__name__}); its log says why")
+
+
+def _chosen_device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigurationError(f"device is {name!r}, expected auto, cpu or cuda")
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ConfigurationError("device is cuda, but torch finds no CUDA card here; set it to auto or cpu")
+    # TF32, the default of convolutions, would round to ten bits, and figures were measured without it.
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda")
+
+
+def _check_pixels(model: BaseModel, pixels: Pixels) -> None:
+    expected = model.header.input
+    shape = (expected.channels, expected.side_px, expected.side_px)
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != shape:
+        raise InvalidRequest(f"images are {pixels.dtype} {pixels.shape[1:]}, {model.header.id} takes uint8 {shape}")
+
+
+def _size_bytes(task: TaskParameters) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in task.values())

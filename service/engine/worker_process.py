@@ -1,0 +1,217 @@
+"""One run of the worker process, seen from the API process: its socket, its calls, its end."""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import cast
+
+import service
+from service.engine.base import AdaptRequest, AdaptResult, PredictRequest, Probabilities
+from service.engine.calls import Calls
+from service.engine.cpus import usable_cpus
+from service.engine.messages import (
+    BrokenStreamError,
+    Counters,
+    Frame,
+    FrameDecoder,
+    WorkerOptions,
+    adapt_frame,
+    answers_in,
+    encode,
+    error_from,
+    pixel_frames,
+    predict_frame,
+)
+from service.errors import WorkerDied
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerProcess(asyncio.Protocol):
+    """A worker process, from its start to its end; belongs to one event loop.
+
+    Attributes:
+        ready: done when the worker is warm; failed with what kept it from that.
+        ended: set once the process is gone and every call has failed.
+        counters: as of the latest answer.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, options: WorkerOptions) -> None:
+        loop = self._loop = asyncio.get_running_loop()
+        self._process = process
+        self._options = options
+        self._transport: asyncio.Transport | None = None
+        self._decoder = FrameDecoder()
+        self._heard_at = loop.time()
+        self._writable = asyncio.Event()
+        self._end: asyncio.Task[None] | None = None
+        self._companions: list[asyncio.Task[None]] = []
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self.ready.add_done_callback(_mark_as_seen)
+        self.ended = asyncio.Event()
+        self.calls = Calls(withdraw=self._withdraw)
+        self.counters = Counters()
+        self.device = "unknown"
+        self.base_models: tuple[str, ...] = ()
+
+    @classmethod
+    async def start(cls, options: WorkerOptions) -> "WorkerProcess":
+        """Start the process and hand it its options; it is `ready` later."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = await _spawned(theirs.fileno(), options)
+            loop = asyncio.get_running_loop()
+            _, worker = await loop.create_unix_connection(lambda: cls(process, options), sock=ours)
+        except BaseException:
+            ours.close()  # a process that did start ends with it
+            raise
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its socket is closed; it has `ended` a moment later."""
+        return self._transport is None or self._transport.is_closing()
+
+    @property
+    def silence_s(self) -> float:
+        """For how long the worker has given no sign although somebody waits for one."""
+        is_waited_for = len(self.calls) or not self.ready.done()
+        return self._loop.time() - self._heard_at if is_waited_for else 0.0
+
+    async def predict(self, request: PredictRequest, *, deadline_s: float) -> Probabilities:
+        """As `Engine.predict`, on this process only."""
+
+        async def send(number: int) -> None:
+            self._send(predict_frame(number, request, deadline_s))
+
+        self._start_listening()
+        return cast("Probabilities", await self.calls.ask(send, deadline_s=deadline_s))
+
+    async def adapt(self, request: AdaptRequest) -> AdaptResult:
+        """As `Engine.adapt`, on this process only."""
+
+        async def send(number: int) -> None:
+            for frame in pixel_frames(number, request.pixels):
+                self._send(frame)
+                await self._writable.wait()
+            self._send(adapt_frame(number, request))
+
+        self._start_listening()
+        return cast("AdaptResult", await self.calls.ask(send))
+
+    def keep_until_ended(self, task: "asyncio.Task[None]") -> None:
+        """Hold on to a task about this process, and cancel it when the process has ended."""
+        self._companions.append(task)
+
+    def kill(self) -> None:
+        """End the process now."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def close(self, *, timeout_s: float) -> None:
+        """Close the socket, which ends the process; kill it if it has not ended after timeout_s."""
+        if self._transport is not None:
+            self._transport.close()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.ended.wait()
+        except TimeoutError:
+            self.kill()
+            await self.ended.wait()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._writable.set()
+        self._send(Frame("configure", dataclasses.asdict(self._options)))
+
+    def pause_writing(self) -> None:
+        """Called by asyncio."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Called by asyncio."""
+        self._writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        self._heard_at = self._loop.time()
+        try:
+            for frame in self._decoder.feed(data):
+                self._take(frame)
+        except BrokenStreamError:
+            _log.exception("the worker's answers cannot be read; it is ended")
+            self.kill()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
+        """Called by asyncio: the process has ended, or closed its socket, which is as good as an end."""
+        self._writable.set()
+        self._end = self._loop.create_task(self._finish())
+
+    def _take(self, frame: Frame) -> None:
+        match frame.kind:
+            case "answers":
+                answers, self.counters = answers_in(frame)
+                self.calls.settle(answers)
+            case "ready" if not self.ready.done():
+                self.device = frame.fields["device"]
+                self.base_models = tuple(frame.fields["base_models"])
+                self.ready.set_result(None)
+            case "setup_error" if not self.ready.done():
+                self.ready.set_exception(error_from(frame.fields))
+
+    async def _finish(self) -> None:
+        self.kill()  # one that only closed its socket
+        status = await self._process.wait()
+        if not self.ready.done():
+            self.ready.set_exception(WorkerDied(f"the worker ended with status {status} while it started"))
+        self.calls.fail(WorkerDied(f"the worker ended with status {status} and is started again"))
+        self.ended.set()
+        for task in self._companions:
+            task.cancel()
+
+    def _start_listening(self) -> None:
+        if not len(self.calls):
+            self._heard_at = self._loop.time()
+
+    def _send(self, frame: Frame) -> None:
+        if self._transport is None or self.is_lost:
+            raise WorkerDied("the worker has ended and is started again")
+        self._transport.write(encode(frame))
+
+    def _withdraw(self, number: int) -> None:
+        with contextlib.suppress(WorkerDied):
+            self._send(Frame("cancel", {"number": number}))
+
+
+async def _spawned(descriptor: int, options: WorkerOptions) -> asyncio.subprocess.Process:
+    # -P and PYTHONPATH: the worker imports the package that this process runs, not a `service` folder that happens to
+    # lie in the working directory.
+    source = str(Path(service.__file__).parents[1])
+    threads = str(options.threads or usable_cpus())
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+    }
+    command = (sys.executable, "-P", "-m", "service.engine.process_worker", str(descriptor))
+    return await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, pass_fds=(descriptor,), env=environment
+    )
+
+
+def _mark_as_seen(ready: "asyncio.Future[None]") -> None:
+    """Keep asyncio from complaining about an error that nobody waited for."""
+    if not ready.cancelled():
+        ready.exception()
