@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import base_models, output, predictions, serving, tasks
+from service.cli import base_models, learning, output, predictions, serving, tasks
 from service.cli.address import DEFAULT_URL, Address
 from service.errors import ServiceError
 
@@ -42,7 +42,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
         callback=_root,
     )
-    for part in (serving, tasks, predictions, base_models):
+    for part in (serving, tasks, predictions, base_models, learning):
         part.register(app)
     return app
 
