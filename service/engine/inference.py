@@ -8,7 +8,7 @@ kernels sum in another order for another number of rows.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,15 +46,17 @@ class Inference:
 
     def probabilities(self, questions: Sequence[Question]) -> list[Probabilities]:
         """The answer to each question."""
-        by_task: dict[int, list[int]] = {}
-        for index, question in enumerate(questions):
-            by_task.setdefault(id(question.task), []).append(index)
-        order = [index for indices in by_task.values() for index in indices]
+        groups = _by_task(questions)
+        joined = [_joined([questions[index] for index in group]) for group in groups]
         with torch.inference_mode():
-            joined = [_joined([questions[index] for index in indices]) for indices in by_task.values()]
-            rows = [len(questions[index].pixels) for index in order]
-            parts = _split_rows(self._joint_probabilities(joined), rows)
-        return [part for _, part in sorted(zip(order, parts, strict=True), key=lambda pair: pair[0])]
+            arrays = _on_host([logits.softmax(dim=-1) for logits in self._logits_of(joined)])
+        answers: dict[int, Probabilities] = {}
+        for group, array in zip(groups, arrays, strict=True):
+            start = 0
+            for index in group:
+                end = start + len(questions[index].pixels)
+                answers[index], start = array[start:end], end
+        return [answers[index] for index in range(len(questions))]
 
     def upload(self, pixels: Pixels) -> Tensor:
         """Network input on the device."""
@@ -64,11 +66,18 @@ class Inference:
             tensor = tensor.pin_memory().to(self.device, non_blocking=True)
         return scaled(tensor, self.scaling)
 
+    def _logits_of(self, questions: Sequence[Question]) -> list[Tensor]:
+        keeping = [question for question in questions if not replaces_backbone(question.task)]
+        replacing = [question for question in questions if replaces_backbone(question.task)]
+        logits = [*self._heads(keeping), *self._networks(replacing)]
+        found = {id(question): tensor for question, tensor in zip([*keeping, *replacing], logits, strict=True)}
+        return [found[id(question)] for question in questions]
+
     def _heads(self, questions: Sequence[Question]) -> list[Tensor]:
-        pixels = np.concatenate([question.pixels for question in questions])
-        features = torch.cat(
-            [self.network.backbone(part) for part in torch.split(self.upload(pixels), self.rows_a_pass)]
-        )
+        if not questions:
+            return []
+        images = self.upload(np.concatenate([question.pixels for question in questions]))
+        features = torch.cat([self.network.backbone(part) for part in torch.split(images, self.rows_a_pass)])
         parts = torch.split(features, [len(question.pixels) for question in questions])
         return [
             F.linear(part, question.task["head.weight"], question.task["head.bias"])
@@ -108,6 +117,20 @@ class Inference:
     def _logits(self, task: dict[str, Tensor], images: Tensor) -> Tensor:
         logits: Tensor = functional_call(self.network, task, (images,))
         return logits
+
+
+def _by_task(questions: Sequence[Question]) -> list[list[int]]:
+    """Indices of the questions about each task model; the cache gives equal ones as the same object."""
+    groups: dict[int, list[int]] = {}
+    for index, question in enumerate(questions):
+        groups.setdefault(id(question.task), []).append(index)
+    return list(groups.values())
+
+
+def _joined(questions: Sequence[Question]) -> Question:
+    if len(questions) == 1:
+        return questions[0]
+    return replace(questions[0], pixels=np.concatenate([question.pixels for question in questions]))
 
 
 def _of_one_shape(questions: Sequence[Question]) -> Iterator[list[int]]:
