@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.output import say
+from service.cli.output import AsJson, say, show_json, show_table
 
 if TYPE_CHECKING:
     from service.metalearning.datasets import Decode
@@ -26,6 +26,7 @@ _SECONDS_BETWEEN_LINES = 10
 def register(app: typer.Typer) -> None:
     """Add the commands `meta-train` and `evaluate`."""
     app.command("meta-train")(meta_train)
+    app.command("evaluate")(evaluate)
 
 
 def meta_train(
@@ -59,11 +60,57 @@ def meta_train(
     typer.echo(outcome.path)
 
 
+def evaluate(  # noqa: PLR0913, PLR0917  # an option is an argument
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint file", exists=True, dir_okay=False)],
+    data: Annotated[Path, typer.Option(help="folder of the data set; for --dataset folder the class folders or a zip")],
+    ways: Annotated[str, typer.Option(help="classes of an episode, such as 5,20")] = "5,20",
+    shots: Annotated[str, typer.Option(help="support images a class, such as 1,5")] = "1,5",
+    queries: Annotated[int, typer.Option(min=1, help="query images a class")] = 15,
+    episodes: Annotated[int, typer.Option(min=2, help="episodes for each figure")] = 1000,
+    learner: Annotated[
+        list[str] | None, typer.Option(help="learner; may be repeated; default the first offered")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="data set; default the one it was trained on")] = None,
+    split: Annotated[str, typer.Option(help="train, val, trainval or test")] = "test",
+    seed: Annotated[int, typer.Option(help="decides the episodes")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default as many as torch takes")] = None,
+    as_json: AsJson = False,
+    write_figures: Annotated[bool, typer.Option("--write-figures", help="put the figures into the checkpoint")] = False,
+) -> None:
+    """Measure a base model on episodes of classes it has never seen; every query is answered by itself."""
+    import torch  # noqa: PLC0415  # slow to import
+
+    from service.cli.figures import HEADER, Plan, measured_rows  # noqa: PLC0415
+    from service.metalearning import evaluation  # noqa: PLC0415
+    from service.metalearning.sampling import EpisodeShape  # noqa: PLC0415
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    shapes = tuple(EpisodeShape(way, shot, queries) for way in _numbers(ways) for shot in _numbers(shots))
+    rows = measured_rows(checkpoint, Plan(data, dataset, split, shapes, episodes, tuple(learner or ()), seed), decoder)
+    if write_figures:
+        evaluation.write_figures(checkpoint, [row.as_figure() for row in rows])
+    if as_json:
+        show_json({"results": [row.as_result() for row in rows]})
+    else:
+        show_table(HEADER, [row.as_cells() for row in rows])
+
+
 def decoder(wanted: "InputFormat") -> "Decode":
     """The service's own decoding, for one input format."""
     from service.imaging import decode  # noqa: PLC0415
 
     return lambda data: decode(data, [wanted], max_pixels=MAX_PIXELS).arrays[0]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise typer.BadParameter(f"{text!r} is not a list of positive numbers such as 1,5")
+    return numbers
 
 
 @contextmanager

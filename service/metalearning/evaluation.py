@@ -5,11 +5,13 @@ adapts the head alone, features of an image are the same in every episode; they 
 made and read as `adapt` and `predict` would do it.
 """
 
+import dataclasses
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +20,12 @@ from torch import Tensor
 
 from service.metalearning.datasets import Dataset
 from service.metalearning.episodes import Labels, SupportSet
-from service.metalearning.header import PixelScaling
+from service.metalearning.header import Figure, PixelScaling
 from service.metalearning.learners.base import CHUNK_IMAGES, Learner
 from service.metalearning.learners.closed_form import HeadLearner
 from service.metalearning.preprocessing import scaled, views
 from service.metalearning.sampling import EpisodeRows, EpisodeShape, check_drawable, draw_episode
+from service.metalearning.serialization import BaseModel, load_base_model, save_base_model
 
 _TIMED_EPISODES = 50
 
@@ -69,7 +72,13 @@ class Answering:
 
 
 def measure(
-    answering: Answering, dataset: Dataset, shape: EpisodeShape, *, episodes: int, seed: int = 0
+    answering: Answering,
+    dataset: Dataset,
+    shape: EpisodeShape,
+    *,
+    episodes: int,
+    seed: int = 0,
+    on_episode: Callable[[], None] = lambda: None,
 ) -> Measurement:
     """Accuracy over episodes that the seed decides.
 
@@ -79,6 +88,7 @@ def measure(
         shape: sizes of the episodes.
         episodes: how many; at least 2.
         seed: the same seed draws the same episodes for every learner.
+        on_episode: called after each episode.
 
     Raises:
         DatasetError: the data set cannot fill the episodes.
@@ -86,9 +96,29 @@ def measure(
     check_drawable(dataset, shape)
     generator = torch.Generator().manual_seed(seed)
     drawn = [_mixed(draw_episode(dataset, shape, generator), generator) for _ in range(episodes)]
+    logits = []
     with torch.no_grad():
-        logits = list(_logits(answering, dataset, drawn))
+        for of_episode in _logits(answering, dataset, drawn):
+            logits.append(of_episode)
+            on_episode()
     return _summary(shape, drawn, logits, adapt_ms=_adapt_ms(answering, dataset, drawn))
+
+
+def before_adaptation(base: BaseModel, name: str) -> Learner | None:
+    """The learner as it answers before its first step: from a zero head, so at chance; None if it takes no steps."""
+    learner = base.learner(name)
+    return base.learner(name, steps=0, start="zero") if {"steps", "start"} <= learner.options.keys() else None
+
+
+def write_figures(path: Path, figures: Sequence[Figure]) -> None:
+    """Put measured figures into a checkpoint's header, in place of older ones of the same column; changes the file."""
+    base = load_base_model(path)
+    kept = {_column(figure): figure for figure in base.header.figures} | {_column(new): new for new in figures}
+    save_base_model(path, base.network, dataclasses.replace(base.header, figures=tuple(kept.values())))
+
+
+def _column(figure: Figure) -> tuple[object, ...]:
+    return (figure.dataset, figure.learner, figure.n_way, figure.n_shot)
 
 
 def _mixed(rows: EpisodeRows, generator: torch.Generator) -> EpisodeRows:
@@ -107,7 +137,11 @@ def _logits(answering: Answering, dataset: Dataset, drawn: Sequence[EpisodeRows]
         with torch.enable_grad():
             task = learner.adapt(answering.support(dataset, rows))
         images = scaled(dataset.images[rows.query], answering.scaling)
-        yield torch.cat([learner.predict(task, chunk).log() for chunk in torch.split(images, CHUNK_IMAGES)])
+        yield torch.cat([_log(learner.predict(task, chunk)) for chunk in torch.split(images, CHUNK_IMAGES)])
+
+
+def _log(probabilities: Tensor) -> Tensor:
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
 def _head_logits(
