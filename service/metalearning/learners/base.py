@@ -162,13 +162,21 @@ def with_prior(task: TaskParameters, prior: Sequence[float] | None) -> TaskParam
     return {**task, "head.bias": bias + bias.new_tensor(prior).mul(len(prior)).log()}
 
 
-def finite(task: TaskParameters) -> TaskParameters:
+def check_finite(task: TaskParameters) -> None:
+    """Refuse task parameters that steps have blown up.
+
+    Raises:
+        InvalidOption: some entry is infinite or not a number.
+    """
+    if not all(bool(tensor.isfinite().all()) for tensor in task.values()):
+        raise InvalidOption("the adaptation diverged: lower lr or steps")
+
+
+def settled(task: TaskParameters) -> TaskParameters:
     """The task parameters as tensors of their own, without a graph and without the base model's storage.
 
     Raises:
         InvalidOption: they are not finite.
     """
-    settled = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in task.items()}
-    if not all(bool(tensor.isfinite().all()) for tensor in settled.values()):
-        raise InvalidOption("the adaptation diverged: lower lr or steps")
-    return settled
+    check_finite(task)
+    return {name: p.detach().clone(memory_format=torch.contiguous_format) for name, p in task.items()}

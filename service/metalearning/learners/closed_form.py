@@ -21,9 +21,9 @@ from service.metalearning.learners.base import (
     TaskParameters,
     balanced_loss,
     balanced_targets,
-    finite,
     no_pause,
     query_targets,
+    settled,
 )
 from service.metalearning.learners.options import Number, Option
 from service.metalearning.normalisation import BatchStatistics, move_buffers, named_statistics
@@ -55,6 +55,7 @@ class HeadLearner(Learner, ABC):
 
         Raises:
             InvalidSupportSet: some class has no image.
+            InvalidOption: the steps diverged.
         """
 
     def adapt(self, support: SupportSet, *, pause: Pause = no_pause) -> TaskParameters:
@@ -64,7 +65,7 @@ class HeadLearner(Learner, ABC):
                 features, statistics = self._support_features(support)
             else:
                 features, statistics = chunked_features(self.network, support.images, pause=pause), {}
-            return finite({**self.head(features, support.labels), **statistics})
+            return settled({**self.head(features, support.labels), **statistics})
 
     def backward(self, episodes: Sequence[Episode]) -> Tensor:
         """Differentiate the query loss through the head, episode by episode."""

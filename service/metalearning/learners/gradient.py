@@ -34,9 +34,10 @@ from service.metalearning.learners.base import (
     TaskParameters,
     balanced_loss,
     balanced_targets,
-    finite,
+    check_finite,
     no_pause,
     query_targets,
+    settled,
 )
 from service.metalearning.learners.closed_form import Features, HeadLearner, chunked_features, prototype_head
 from service.metalearning.learners.options import Choice, Number, Option
@@ -49,10 +50,10 @@ TaskImages = Float[Tensor, "n_tasks n channels height width"]
 TaskTargets = Float[Tensor, "n_tasks n n_way"]
 
 STEP_OPTIONS: Mapping[str, Option] = {
-    "steps": Number(0, 100, whole=True),
-    "lr": Number(1e-8, 10),
+    "steps": Number(0.0, 100.0, whole=True),
+    "lr": Number(1e-8, 10.0),
     "start": Choice(("zero", "prototypes")),
-    "start_scale": Number(1e-4, 100),
+    "start_scale": Number(1e-4, 100.0),
 }
 
 
@@ -92,7 +93,7 @@ class GradientLearner(Learner, ABC):
         with torch.no_grad():
             fast = dict(self._adapted()) | self._start_head(images, targets, pause=pause)
             fast = descended(fast, gradients, steps=self.steps, lr=self.lr)
-            return finite(fast | self._statistics(fast, images, targets))
+            return settled(fast | self._statistics(fast, images, targets))
 
     def _solutions(self, images: TaskImages, targets: TaskTargets, *, graph: bool) -> Fast:
         """The inner loop's results for a batch of tasks, each tensor with a leading axis of tasks.
@@ -263,7 +264,9 @@ class ANIL(HeadLearner):
             slope = logits.softmax(dim=-1) * targets.sum(1, keepdim=True) - targets  # (n, n_way)
             return [slope.T @ features, slope.sum(0)]
 
-        return descended(head, gradients, steps=self.steps, lr=self.lr)
+        head = descended(head, gradients, steps=self.steps, lr=self.lr)
+        check_finite(head)
+        return head
 
 
 def descended(fast: Fast, gradients: Gradients, *, steps: int, lr: float) -> Fast:
