@@ -49,8 +49,8 @@ class TaskRows:
         version: VersionRecord | None = None,
         lease: Lease | None = None,
         room: TaskRoom,
-    ) -> None:
-        """Store a task with its examples and, if there is one, its first version."""
+    ) -> Version | None:
+        """Store a task with its examples and, if there is one, its first version, which it gives."""
         async with self._database.write() as session:
             row = Task(id=task.id, name=task.name, base_model=task.base_model, learner=task.learner, prior=task.prior)
             session.add(row)
@@ -59,8 +59,7 @@ class TaskRows:
             if pairs:
                 await session.execute(insert(TaskMetadata), pairs)
             await insert_examples(session, row, examples, room)
-            if version is not None:
-                await insert_version(session, row, version, lease)
+            return None if version is None else await insert_version(session, row, version, lease)
 
     async def get(self, task_id: UUID) -> StoredTask:
         """One task.

@@ -94,13 +94,26 @@ class VersionRows:
             for member, label in zip(members, labels[: len(members)], strict=True)
         ]
 
-    async def claim(self, lease: Lease) -> Version | None:
-        """Take the oldest unfinished version that nobody works on; None if there is none. A transaction each try."""
-        while (candidate := await self._free_version()) is not None:
-            taken = await self._take(candidate, lease)
-            if taken is not None:
-                return taken
-        return None
+    async def free(self) -> Version | None:
+        """The oldest unfinished version that nobody works on."""
+        query = select(Version).where(Version.state.in_(UNFINISHED), _is_free()).order_by(Version.id).limit(1)
+        async with self._database.read() as session:
+            return await session.scalar(query)
+
+    async def take(self, version: Version, lease: Lease) -> Version | None:
+        """The version as it is once the lease's owner works on it; None if somebody else was faster."""
+        async with self._database.write() as session:
+            task = await lock_task(session, version.task_id)
+            free = select(Version).where(Version.id == version.id, Version.state.in_(UNFINISHED), _is_free())
+            taken = await session.scalar(free)
+            if task is None or taken is None:
+                return None
+            taken.attempts += 1
+            taken.lease_owner = lease.owner
+            taken.lease_expires_at = database_time(lease.seconds)
+            _set_state(taken, "adapting")
+            await _show_versions(session, task)
+            return taken
 
     async def renew(self, lease: Lease, version_ids: Collection[UUID]) -> None:
         """Hold these versions for another while, as far as they are still the owner's."""
@@ -171,25 +184,6 @@ class VersionRows:
             if features is not None:
                 await _store_features(session, features)
             return True
-
-    async def _free_version(self) -> Version | None:
-        query = select(Version).where(Version.state.in_(UNFINISHED), _is_free()).order_by(Version.id).limit(1)
-        async with self._database.read() as session:
-            return await session.scalar(query)
-
-    async def _take(self, candidate: Version, lease: Lease) -> Version | None:
-        async with self._database.write() as session:
-            task = await lock_task(session, candidate.task_id)
-            free = select(Version).where(Version.id == candidate.id, Version.state.in_(UNFINISHED), _is_free())
-            version = await session.scalar(free)
-            if task is None or version is None:
-                return None
-            version.attempts += 1
-            version.state = "adapting"
-            version.lease_owner = lease.owner
-            version.lease_expires_at = database_time(lease.seconds)
-            await _show_versions(session, task)
-            return version
 
 
 async def insert_version(session: AsyncSession, task: Task, record: VersionRecord, lease: Lease | None) -> Version:

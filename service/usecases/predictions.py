@@ -1,21 +1,31 @@
 """Predictions: images in, labels and probabilities out."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 from uuid import UUID
 
-from service.engine.base import Engine
-from service.usecases.base_models import BaseModels
-from service.usecases.decoding import Decoder
-from service.usecases.serving import ServingVersions
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.base import Engine, PredictRequest
+from service.errors import BaseModelGone, DeadlineExceeded, InvalidRequest, RequestTooLarge
+from service.telemetry import current_request_id
+from service.usecases.base_models import BaseModelCard, BaseModels
+from service.usecases.decoding import Decoder, Source
+from service.usecases.serving import ServingVersion, ServingVersions
 from service.usecases.uploads import Upload
-from service.usecases.views import PredictionView
+from service.usecases.views import ImagePrediction, PredictionView, ScoreView
 
 
 class Predictions:
     """The use case of a task that is ready."""
 
     def __init__(self, engine: Engine, base_models: BaseModels, decoder: Decoder, serving: ServingVersions) -> None:
-        raise NotImplementedError
+        self._engine = engine
+        self._base_models = base_models
+        self._decoder = decoder
+        self._serving = serving
 
     async def predict(
         self,
@@ -35,4 +45,72 @@ class Predictions:
             UploadRejected, RequestTooLarge: some image cannot be used.
             EngineBusy, EngineNotReady, WorkerDied, DeadlineExceeded: try again later.
         """
-        raise NotImplementedError
+        self._check_number(uploads)
+        watch = _Watch(deadline_s)
+        try:
+            async with asyncio.timeout(deadline_s):
+                serving = await self._serving.get(task_id, version)
+                pixels = await self._pixels(uploads, self._base_model(serving))
+                watch.lap("decode")
+                request = PredictRequest(serving.base_model_digest, serving.artifact, pixels, current_request_id())
+                probabilities = await self._engine.predict(request, deadline_s=watch.left_s())
+                watch.lap("engine")
+        except TimeoutError:
+            raise DeadlineExceeded(f"there was no answer within {deadline_s:g} s") from None
+        names = [upload.filename for upload in uploads]
+        predictions = tuple(
+            _prediction(name, row, serving.labels, top_k) for name, row in zip(names, probabilities, strict=True)
+        )
+        return PredictionView(task_id, serving.number, predictions, watch.timings_ms())
+
+    def _check_number(self, uploads: Sequence[Upload]) -> None:
+        most = self._decoder.limits.prediction_images
+        if not uploads:
+            raise InvalidRequest("there is no image to predict; send at least one")
+        if len(uploads) > most:
+            raise RequestTooLarge(f"there are {len(uploads)} images, at most {most} are allowed in a prediction")
+
+    def _base_model(self, serving: ServingVersion) -> BaseModelCard:
+        card = self._base_models.by_digest(serving.base_model_digest)
+        if card is None:
+            raise BaseModelGone(
+                f"version {serving.number} was adapted from base model {serving.base_model_digest}, "
+                "which is not loaded; adapt the task again"
+            )
+        return card
+
+    async def _pixels(self, uploads: Sequence[Upload], card: BaseModelCard) -> NDArray[np.uint8]:
+        sources = [Source(upload, f"/files/{index}") for index, upload in enumerate(uploads)]
+        decoded = await self._decoder.decode(sources, [card.header.input])
+        return np.stack([image.arrays[0] for image in decoded])
+
+
+class _Watch:
+    """Times the parts of one prediction."""
+
+    def __init__(self, deadline_s: float) -> None:
+        self._started = self._lapped = time.perf_counter()
+        self._deadline_s = deadline_s
+        self._laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """End the part that has this name."""
+        lapped = time.perf_counter()
+        self._laps[name] = round((lapped - self._lapped) * 1000, 3)
+        self._lapped = lapped
+
+    def left_s(self) -> float:
+        """Seconds until the deadline."""
+        return max(0.0, self._started + self._deadline_s - time.perf_counter())
+
+    def timings_ms(self) -> dict[str, float]:
+        """The parts and their total, in milliseconds."""
+        return {**self._laps, "total": round((time.perf_counter() - self._started) * 1000, 3)}
+
+
+def _prediction(
+    filename: str | None, probabilities: NDArray[np.float32], labels: Sequence[str], top_k: int | None
+) -> ImagePrediction:
+    order = np.argsort(-probabilities, kind="stable")[:top_k]
+    scores = tuple(ScoreView(labels[index], float(probabilities[index])) for index in order)
+    return ImagePrediction(filename, scores[0].label, scores[0].probability, scores)

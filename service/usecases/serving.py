@@ -1,6 +1,32 @@
-"""Which version answers for a task: a bounded map in front of the database."""
+"""Which version answers for a task: a bounded map in front of the database.
 
+Why: a ready version never changes, and one SELECT costs more than the rest of a prediction. What can change is which
+version serves, and whether the task exists; a change through this process drops the task's entries.
+"""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from uuid import UUID
+
+from service.errors import TaskNotReady, VersionNotFound
 from service.persistence.database import Database
+from service.persistence.orm import Version
+from service.persistence.tasks import TaskRows
+
+_MOST_TASKS = 10_000
+_SHARED_AGE_S = 1.0
+_ALONE_AGE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServingVersion:
+    """What a prediction needs of a ready version; `labels` in the order of the probabilities."""
+
+    number: int
+    base_model_digest: str
+    artifact: str
+    labels: tuple[str, ...]
 
 
 class ServingVersions:
@@ -12,4 +38,60 @@ class ServingVersions:
     """
 
     def __init__(self, database: Database, *, max_age_s: float | None = None) -> None:
-        raise NotImplementedError
+        self._rows = TaskRows(database)
+        default = _ALONE_AGE_S if database.is_sqlite else _SHARED_AGE_S
+        self._max_age_s = default if max_age_s is None else max_age_s
+        self._tasks: OrderedDict[UUID, dict[int | None, tuple[float, ServingVersion]]] = OrderedDict()
+        self._changes = 0
+
+    async def get(self, task_id: UUID, number: int | None) -> ServingVersion:
+        """The version with this number, or the one that serves.
+
+        Raises:
+            TaskNotFound, VersionNotFound: there is none.
+            TaskNotReady: it cannot answer yet, or never will.
+        """
+        kept = self._tasks.get(task_id, {}).get(number)
+        if kept is not None and time.monotonic() < kept[0]:
+            self._tasks.move_to_end(task_id)
+            return kept[1]
+        changes = self._changes
+        serving = await self._look_up(task_id, number)
+        if changes == self._changes:  # else what was read may be older than the change
+            self._keep(task_id, number, serving)
+        return serving
+
+    def drop(self, task_id: UUID) -> None:
+        """Forget what is kept of a task, because it changed."""
+        self._changes += 1
+        self._tasks.pop(task_id, None)
+
+    def _keep(self, task_id: UUID, number: int | None, serving: ServingVersion) -> None:
+        self._tasks.setdefault(task_id, {})[number] = (time.monotonic() + self._max_age_s, serving)
+        self._tasks.move_to_end(task_id)
+        if len(self._tasks) > _MOST_TASKS:
+            self._tasks.popitem(last=False)
+
+    async def _look_up(self, task_id: UUID, number: int | None) -> ServingVersion:
+        found = await self._rows.serving(task_id, number)
+        version = found.version
+        if version is None:
+            if number is not None:
+                raise VersionNotFound(f"task {task_id} has no version {number}")
+            raise TaskNotReady(f"task {task_id} is {found.task_state}; {_advice(found.task_state)}")
+        if version.state != "ready" or version.artifact is None:
+            raise TaskNotReady(
+                f"version {version.number} of task {task_id} is {version.state}; {_advice(version.state)}"
+            )
+        return ServingVersion(version.number, version.base_model_digest, version.artifact, _labels(version))
+
+
+def _labels(version: Version) -> tuple[str, ...]:
+    return tuple(label for label, _ in version.classes)
+
+
+def _advice(state: str) -> str:
+    return {
+        "empty": "add examples and adapt it",
+        "failed": "its versions tell why",
+    }.get(state, "ask again after a pause")

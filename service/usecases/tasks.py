@@ -1,21 +1,42 @@
 """Tasks, their examples and their versions: everything a client does before it predicts."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TypeAlias
 from uuid import UUID
 
 from service.artifacts import ArtifactStore
 from service.engine.base import Engine
+from service.errors import InvalidRequest, UnknownBaseModel
 from service.persistence.database import Database
-from service.usecases.base_models import BaseModels
+from service.persistence.examples import ExampleRows
+from service.persistence.ids import new_id
+from service.persistence.orm import Version
+from service.persistence.records import ExampleRecord, Lease, TaskRecord, TaskRoom, TaskSnapshot, VersionRecord
+from service.persistence.tasks import TaskRows
+from service.persistence.versions import VersionRows
+from service.usecases.adaptations import Adaptations
+from service.usecases.base_models import BaseModelCard, BaseModels
 from service.usecases.decoding import Decoder
+from service.usecases.intake import DecodedUploads, Intake, class_counts
+from service.usecases.plans import (
+    Prior,
+    Wish,
+    candidates,
+    check_classes,
+    check_learner,
+    checked_prior,
+    planned_version,
+    prior_of_classes,
+)
 from service.usecases.serving import ServingVersions
+from service.usecases.supports import Supports
+from service.usecases.sweeping import Sweeper
+from service.usecases.texts import checked_metadata, checked_name
 from service.usecases.uploads import LabelledUpload
+from service.usecases.viewing import example_view, task_view, version_view
 from service.usecases.views import ExampleView, Page, TaskState, TaskView, VersionView
-
-Prior: TypeAlias = str | Mapping[str, float]
-"""`balanced`, `support`, or a weight for each label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +63,28 @@ class Tasks:
         decoder: Decoder,
         serving: ServingVersions,
     ) -> None:
-        raise NotImplementedError
+        self._engine = engine
+        self._artifacts = artifacts
+        self._base_models = base_models
+        self._limits = decoder.limits
+        self._serving = serving
+        self._task_rows = TaskRows(database)
+        self._example_rows = ExampleRows(database)
+        self._version_rows = VersionRows(database)
+        self._intake = Intake(artifacts, decoder)
+        supports = Supports(database, artifacts, base_models, decoder)
+        self._adaptations = Adaptations(database, engine, supports, serving)
+        self._sweeper = Sweeper(database, artifacts)
 
     async def start(self) -> None:
         """Finish what an earlier process left, keep leases alive, sweep artifacts; needs a started engine."""
+        await self._adaptations.start()
+        await self._sweeper.start()
 
     async def stop(self, *, grace_s: float = 10.0) -> None:
         """Give running adaptations grace_s to end; hand the others back to the queue."""
+        await self._adaptations.stop(grace_s)
+        await self._sweeper.stop()
 
     async def create(self, new: NewTask, *, wait_s: float) -> tuple[TaskView, bool]:
         """Store a task with its examples and adapt it; False where it is not finished within wait_s.
@@ -58,11 +94,33 @@ class Tasks:
             UploadRejected, InvalidSupportSet, UnknownBaseModel, UnknownLearner, InvalidOption, InvalidRequest,
             RequestTooLarge, StorageFull: nothing was stored.
         """
-        raise NotImplementedError
+        cards = candidates(new.base_model, self._base_models)
+        self._check(new, cards)
+        with ExitStack() as stack:
+            stack.enter_context(self._engine.reserve())
+            decoded = await self._intake.decode(new.uploads, cards)
+            version = self._first_version(new, decoded)
+            task = self._record(new, version)
+            examples = await self._intake.store(decoded)
+            running = await self._adaptations.begin(
+                stack.pop_all(),
+                lambda lease: self._store(task, examples, version, lease),
+                decoded.support(version.base_model, examples),
+            )
+        is_over = await _ended_within(running, wait_s)
+        return await self.get(task.id), is_over
 
     async def create_empty(self, new: NewTask) -> TaskView:
-        """Store a task without examples."""
-        raise NotImplementedError
+        """Store a task without examples.
+
+        Raises:
+            UnknownBaseModel, UnknownLearner, InvalidOption, InvalidRequest: nothing was stored.
+        """
+        if new.base_model is not None:
+            check_learner(new.learner, candidates(new.base_model, self._base_models))
+        task = self._record(new, None)
+        await self._task_rows.create(task, room=self._room)
+        return await self.get(task.id)
 
     async def get(self, task_id: UUID) -> TaskView:
         """One task.
@@ -70,7 +128,7 @@ class Tasks:
         Raises:
             TaskNotFound: there is none.
         """
-        raise NotImplementedError
+        return task_view(await self._task_rows.get(task_id))
 
     async def list(
         self,
@@ -85,27 +143,43 @@ class Tasks:
         Raises:
             MalformedRequest: the cursor is none of ours.
         """
-        raise NotImplementedError
+        pairs = checked_metadata(metadata or {}, self._limits)
+        tasks, after = await self._task_rows.page(limit=limit, cursor=cursor, state=state, metadata=pairs)
+        return Page(tuple(map(task_view, tasks)), after)
 
     async def delete(self, task_id: UUID) -> None:
         """Remove a task with all it has."""
-        raise NotImplementedError
+        await self._task_rows.delete(task_id)
+        self._serving.drop(task_id)
 
     async def add_examples(self, task_id: UUID, uploads: Sequence[LabelledUpload]) -> tuple[ExampleView, ...]:
-        """Store examples, all or none; they count from the next adaptation."""
-        raise NotImplementedError
+        """Store examples, all or none; they count from the next adaptation.
+
+        Raises:
+            TaskNotFound: there is no such task.
+            UploadRejected, InvalidSupportSet, InvalidRequest, RequestTooLarge, StorageFull: nothing was stored.
+        """
+        if not uploads:
+            raise InvalidRequest("there is no image to add; send at least one")
+        task = await self._task_rows.get(task_id)
+        decoded = await self._intake.decode(uploads, self._cards_of(task.row.base_model))
+        examples = await self._intake.store(decoded)
+        stored = await self._example_rows.add(task_id, examples, self._room)
+        return tuple(example_view(row, label) for row, label in stored)
 
     async def examples(self, task_id: UUID, *, limit: int, cursor: str | None = None) -> Page[ExampleView]:
         """The examples of a task, oldest first."""
-        raise NotImplementedError
+        rows, after = await self._example_rows.page(task_id, limit=limit, cursor=cursor)
+        return Page(tuple(example_view(row, label) for row, label in rows), after)
 
     async def example_bytes(self, task_id: UUID, example_id: UUID) -> tuple[bytes, str]:
         """The original bytes of an example and their media type."""
-        raise NotImplementedError
+        row = await self._example_rows.get(task_id, example_id)
+        return await asyncio.to_thread(self._artifacts.get, row.digest), row.media_type
 
     async def delete_example(self, task_id: UUID, example_id: UUID) -> None:
         """Remove an example; versions that were adapted on it stay as they are."""
-        raise NotImplementedError
+        await self._example_rows.delete(task_id, example_id)
 
     async def adapt(
         self,
@@ -124,11 +198,27 @@ class Tasks:
             UnknownLearner, InvalidOption: the base model does not offer this.
             BaseModelGone: the task's base model is not loaded any more.
         """
-        raise NotImplementedError
+        wish = Wish(learner, steps, lr)
+        numbers: list[int] = []
+
+        def plan(task: TaskSnapshot) -> VersionRecord:
+            return planned_version(task, wish, self._base_models, self._limits)
+
+        async def store(lease: Lease) -> Version:
+            version = await self._version_rows.create(task_id, plan, lease)
+            numbers.append(version.number)
+            return version
+
+        with ExitStack() as stack:
+            stack.enter_context(self._engine.reserve())
+            running = await self._adaptations.begin(stack.pop_all(), store)
+        is_over = await _ended_within(running, wait_s)
+        return await self.version(task_id, numbers[0]), is_over
 
     async def versions(self, task_id: UUID, *, limit: int, cursor: str | None = None) -> Page[VersionView]:
         """The versions of a task, newest first."""
-        raise NotImplementedError
+        rows, after = await self._version_rows.page(task_id, limit=limit, cursor=cursor)
+        return Page(tuple(map(version_view, rows)), after)
 
     async def version(self, task_id: UUID, number: int) -> VersionView:
         """One version of a task.
@@ -136,4 +226,53 @@ class Tasks:
         Raises:
             VersionNotFound: the task has none with this number.
         """
-        raise NotImplementedError
+        return version_view(await self._version_rows.get(task_id, number))
+
+    def _check(self, new: NewTask, cards: Sequence[BaseModelCard]) -> None:
+        """Return if nothing is wrong that can be known before an image is read."""
+        check_learner(new.learner, cards)
+        self._record(new, None)
+        classes = class_counts(self._intake.check(new.uploads))
+        check_classes(classes, self._limits)
+        prior_of_classes(checked_prior(new.prior, self._limits), classes)
+
+    def _first_version(self, new: NewTask, decoded: DecodedUploads) -> VersionRecord:
+        prior = checked_prior(new.prior, self._limits)
+        task = TaskSnapshot(new.base_model, new.learner, prior, decoded.classes, decoded.looks_drawn)
+        return planned_version(task, Wish(), self._base_models, self._limits)
+
+    def _record(self, new: NewTask, version: VersionRecord | None) -> TaskRecord:
+        return TaskRecord(
+            id=new_id(),
+            name=checked_name(new.name),
+            base_model=version.base_model if version else new.base_model,
+            learner=version.learner if version else new.learner,
+            prior=checked_prior(new.prior, self._limits),
+            metadata=checked_metadata(new.metadata, self._limits),
+        )
+
+    async def _store(
+        self, task: TaskRecord, examples: Sequence[ExampleRecord], version: VersionRecord, lease: Lease
+    ) -> Version:
+        stored = await self._task_rows.create(task, examples=examples, version=version, lease=lease, room=self._room)
+        assert stored is not None
+        return stored
+
+    @property
+    def _room(self) -> TaskRoom:
+        return TaskRoom(self._limits.support_images, self._limits.max_classes)
+
+    def _cards_of(self, base_model: str | None) -> tuple[BaseModelCard, ...]:
+        """The base models whose format the examples of a task must decode to."""
+        try:
+            return candidates(base_model, self._base_models)
+        except UnknownBaseModel:
+            return candidates(None, self._base_models)
+
+
+async def _ended_within(running: asyncio.Task[bool], wait_s: float) -> bool:
+    """Whether the adaptation is over after at most wait_s, which is never said at once."""
+    if wait_s <= 0:
+        return False
+    done, _ = await asyncio.wait({running}, timeout=wait_s)
+    return running in done and not running.cancelled() and running.result()

@@ -1,7 +1,12 @@
-"""Files that a client sent, not yet read."""
+"""Files that a client sent, not yet read, and how their bytes are stored."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+from service.artifacts import ArtifactStore
+
+_BATCH_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +36,33 @@ class LabelledUpload:
     label: str
     upload: Upload
     pointer: str
+
+
+async def store_uploads(artifacts: ArtifactStore, uploads: Sequence[Upload]) -> tuple[str, ...]:
+    """Store the bytes of each upload and give the digests in order.
+
+    Raises:
+        StorageFull: there is no space left.
+    """
+    digests: list[str] = []
+    for batch in _batches(uploads):
+        digests += await asyncio.to_thread(_store, artifacts, batch)
+    return tuple(digests)
+
+
+def _store(artifacts: ArtifactStore, uploads: Sequence[Upload]) -> tuple[str, ...]:
+    return artifacts.put_many([upload.read() for upload in uploads])
+
+
+def _batches(uploads: Sequence[Upload]) -> Iterator[list[Upload]]:
+    """The uploads in runs of at most _BATCH_BYTES, or of one that is larger: what is in memory at the same time."""
+    batch: list[Upload] = []
+    size_bytes = 0
+    for upload in uploads:
+        if batch and size_bytes + upload.size_bytes > _BATCH_BYTES:
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(upload)
+        size_bytes += upload.size_bytes
+    if batch:
+        yield batch

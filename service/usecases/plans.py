@@ -1,0 +1,187 @@
+"""What a version will be adapted from and how: pure choices and checks, before anything is stored."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from service.errors import (
+    BaseModelGone,
+    BaseModelNotFound,
+    InvalidOption,
+    InvalidRequest,
+    InvalidSupportSet,
+    UnknownBaseModel,
+    UnknownLearner,
+)
+from service.metalearning.header import LearnerOffer, Setting
+from service.persistence.ids import new_id
+from service.persistence.records import ClassCount, TaskSnapshot, VersionRecord
+from service.usecases.base_models import BaseModelCard, BaseModels
+from service.usecases.limits import Limits
+from service.usecases.texts import checked_label
+
+Prior: TypeAlias = str | Mapping[str, float]
+"""`balanced`, `support`, or a weight for each label."""
+
+PRIORS = ("balanced", "support")
+MAX_STEPS = 100
+MAX_LR = 10.0
+_PRIOR = "prior"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a client wants a task adapted; None where it does not say."""
+
+    learner: str | None = None
+    steps: int | None = None
+    lr: float | None = None
+
+    @property
+    def options(self) -> dict[str, Setting]:
+        """What replaces settings of the learner's offer."""
+        return {name: value for name, value in (("steps", self.steps), ("lr", self.lr)) if value is not None}
+
+
+def planned_version(task: TaskSnapshot, wish: Wish, base_models: BaseModels, limits: Limits) -> VersionRecord:
+    """The version that adapts a task as it is, as the client wishes.
+
+    Raises:
+        InvalidSupportSet: the classes are too few or too many.
+        BaseModelGone: the task's base model is not loaded.
+        UnknownBaseModel: the task names none, and none is loaded.
+        UnknownLearner, InvalidOption: the base model does not offer this.
+    """
+    check_classes(task.classes, limits)
+    card = chosen_base_model(task, base_models)
+    learner = wish.learner or task.learner or card.header.default_learner
+    offer = offered(card, learner)
+    check_options(learner, offer, wish.options)
+    prior_of_classes(task.prior, task.classes)
+    settings = {**offer.settings, **wish.options, _PRIOR: task.prior}
+    return VersionRecord(new_id(), learner, card.id, card.digest, settings)
+
+
+def check_classes(classes: Sequence[ClassCount], limits: Limits) -> None:
+    """Return if there are enough classes for a choice, and not too many.
+
+    Raises:
+        InvalidSupportSet: there are not.
+    """
+    if len(classes) < limits.min_classes:
+        names = "; the only one is " + repr(classes[0].label) if classes else ""
+        raise InvalidSupportSet(f"the examples have {len(classes)} classes, need at least {limits.min_classes}{names}")
+    if len(classes) > limits.max_classes:
+        raise InvalidSupportSet(f"the examples have {len(classes)} classes, at most {limits.max_classes} are allowed")
+
+
+def chosen_base_model(task: TaskSnapshot, base_models: BaseModels) -> BaseModelCard:
+    """The task's base model, or the one that suits most of its images: drawings or photographs.
+
+    Raises:
+        BaseModelGone, UnknownBaseModel: it, or any, is not loaded.
+    """
+    try:
+        if task.base_model is not None:
+            return base_models.get(task.base_model)
+        return base_models.default_for(2 * sum(task.looks_drawn) > len(task.looks_drawn))
+    except BaseModelNotFound as error:
+        raise (UnknownBaseModel if task.base_model is None else BaseModelGone)(error.message) from None
+
+
+def candidates(base_model: str | None, base_models: BaseModels) -> tuple[BaseModelCard, ...]:
+    """The base models that a task can turn out to use: the named one, or every default.
+
+    Raises:
+        UnknownBaseModel: there is none.
+    """
+    try:
+        return base_models.candidates() if base_model is None else (base_models.get(base_model),)
+    except BaseModelNotFound as error:
+        raise UnknownBaseModel(error.message) from None
+
+
+def offered(card: BaseModelCard, learner: str) -> LearnerOffer:
+    """The base model's offer of a learner.
+
+    Raises:
+        UnknownLearner: it does not offer it.
+    """
+    if learner not in card.header.learners:
+        names = ", ".join(card.header.learners)
+        raise UnknownLearner(f"base model {card.id!r} does not offer the learner {learner!r}; it offers: {names}")
+    return card.header.learners[learner]
+
+
+def check_learner(learner: str | None, cards: Sequence[BaseModelCard]) -> None:
+    """Return if one of the base models offers the learner, or none is named.
+
+    Raises:
+        UnknownLearner: none does.
+    """
+    if learner is not None and not any(learner in card.header.learners for card in cards):
+        offered(cards[0], learner)
+
+
+def check_options(learner: str, offer: LearnerOffer, options: Mapping[str, Setting]) -> None:
+    """Return if the learner has these options and they are in range.
+
+    Raises:
+        InvalidOption: it has not, or they are not.
+    """
+    for name, value in options.items():
+        if name not in offer.settings:
+            raise InvalidOption(f"the learner {learner!r} has no option {name!r}")
+        if name == "steps" and not 0 <= float(value) <= MAX_STEPS:
+            raise InvalidOption(f"steps is {value}, expected 0 to {MAX_STEPS}")
+        if name == "lr" and not 0 < float(value) <= MAX_LR:
+            raise InvalidOption(f"lr is {value}, expected more than 0 and at most {MAX_LR:g}")
+
+
+def checked_prior(prior: Prior, limits: Limits) -> Prior:
+    """The prior with its labels as they are stored.
+
+    Raises:
+        InvalidOption: it is no prior that can be.
+    """
+    if isinstance(prior, str):
+        if prior not in PRIORS:
+            raise InvalidOption(f"prior is {prior!r}, expected {', '.join(PRIORS)} or a weight for each label")
+        return prior
+    try:
+        weights = {checked_label(label, limits): float(weight) for label, weight in prior.items()}
+    except (InvalidRequest, TypeError, ValueError) as error:
+        raise InvalidOption(f"the prior cannot be read: {error}") from None
+    for label, weight in weights.items():
+        if not (math.isfinite(weight) and weight > 0):
+            raise InvalidOption(f"the prior of {label!r} is {weight}, expected a number above 0")
+    return weights
+
+
+def prior_of_classes(prior: Any, classes: Sequence[ClassCount]) -> tuple[float, ...] | None:  # noqa: ANN401  # JSON
+    """The probability of each class before an image is seen; None weighs all equally.
+
+    Raises:
+        InvalidOption: the prior leaves out a class, or names another.
+    """
+    if prior == "balanced":
+        return None
+    if prior == "support":
+        weights = [float(each.n_examples) for each in classes]
+    else:
+        labels = [each.label for each in classes]
+        if set(prior) != set(labels):
+            raise InvalidOption(f"the prior names {sorted(prior)}, but the classes are {sorted(labels)}")
+        weights = [float(prior[label]) for label in labels]
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+def options_of(settings: Mapping[str, Any], offer: LearnerOffer) -> dict[str, Setting]:
+    """What a version's settings replace in the offer."""
+    return {name: value for name, value in settings.items() if name != _PRIOR and offer.settings.get(name) != value}
+
+
+def prior_of(settings: Mapping[str, Any]) -> Any:  # noqa: ANN401  # JSON
+    """The prior among a version's settings."""
+    return settings[_PRIOR]

@@ -1,0 +1,112 @@
+"""The support set of a version as the engine takes it: stored features where there are some, else pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+import numpy as np
+
+from service.artifacts import ArtifactStore
+from service.engine.base import AdaptRequest, FeatureRow, Pixels
+from service.errors import BaseModelGone
+from service.metalearning.header import InputFormat
+from service.persistence.database import Database
+from service.persistence.orm import Version
+from service.persistence.records import ClassCount, SupportRow
+from service.persistence.versions import VersionRows
+from service.telemetry import current_request_id
+from service.usecases.base_models import BaseModelCard, BaseModels
+from service.usecases.decoding import Decoder, Source
+from service.usecases.plans import offered, options_of, prior_of, prior_of_classes
+from service.usecases.uploads import Upload
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Support:
+    """A support set in the order of its classes.
+
+    Attributes:
+        labels: class of each example, 0..n_way-1.
+        features: where the features of each example are stored; None where its pixels are sent.
+        pixels: of the examples whose features are None.
+        sent: the ids of these examples, in the same order.
+    """
+
+    labels: tuple[int, ...]
+    features: tuple[FeatureRow | None, ...]
+    pixels: Pixels
+    sent: tuple[UUID, ...]
+
+    @property
+    def uses_features(self) -> bool:
+        """Whether some examples are not sent as pixels."""
+        return len(self.sent) < len(self.labels)
+
+
+class Supports:
+    """Reads support sets from what is stored."""
+
+    def __init__(self, database: Database, artifacts: ArtifactStore, base_models: BaseModels, decoder: Decoder) -> None:
+        self._versions = VersionRows(database)
+        self._artifacts = artifacts
+        self._base_models = base_models
+        self._decoder = decoder
+
+    async def load(self, version: Version, *, with_features: bool = True) -> Support:
+        """The support set of a stored version.
+
+        Raises:
+            BaseModelGone: the version's base model is not loaded.
+            UploadRejected, ArtifactError: an original cannot be used any more.
+        """
+        card = self._base_model(version)
+        rows = await self._versions.support(version)
+        with_features = with_features and offered(card, version.learner).adapts == "head"
+        features = tuple(FeatureRow(*row.features) if row.features and with_features else None for row in rows)
+        sent = [row for row, feature in zip(rows, features, strict=True) if feature is None]
+        pixels = await self._pixels(sent, card.header.input)
+        return Support(tuple(row.label for row in rows), features, pixels, tuple(row.example_id for row in sent))
+
+    def request(self, version: Version, support: Support) -> AdaptRequest:
+        """What the engine is asked for.
+
+        Raises:
+            BaseModelGone: the version's base model is not loaded.
+        """
+        offer = offered(self._base_model(version), version.learner)
+        counts = [ClassCount(label, n_examples) for label, n_examples in version.classes]
+        return AdaptRequest(
+            base_model=version.base_model_digest,
+            learner=version.learner,
+            options=options_of(version.settings, offer),
+            labels=support.labels,
+            features=support.features,
+            pixels=support.pixels,
+            prior=prior_of_classes(prior_of(version.settings), counts),
+            request_id=current_request_id(),
+        )
+
+    def _base_model(self, version: Version) -> BaseModelCard:
+        card = self._base_models.by_digest(version.base_model_digest)
+        if card is None:
+            raise BaseModelGone(
+                f"base model {version.base_model!r} of digest {version.base_model_digest} is not loaded"
+            )
+        return card
+
+    async def _pixels(self, rows: Sequence[SupportRow], wanted: InputFormat) -> Pixels:
+        sources = [
+            Source(
+                Upload(None, 0, partial(self._artifacts.get, row.digest)), f"/examples/{row.example_id}", blocks=True
+            )
+            for row in rows
+        ]
+        decoded = await self._decoder.decode(sources, [wanted])
+        return stacked([image.arrays[0] for image in decoded], wanted)
+
+
+def stacked(arrays: Sequence[Pixels], wanted: InputFormat) -> Pixels:
+    """Arrays of one input format as one, also if there are none."""
+    shape = (len(arrays), wanted.channels, wanted.side_px, wanted.side_px)
+    return np.stack(arrays) if arrays else np.empty(shape, np.uint8)

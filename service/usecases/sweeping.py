@@ -1,0 +1,67 @@
+"""Removing files that nothing names any more: a delete removes rows only, and this removes what they left."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+from service.artifacts import ArtifactStore
+from service.persistence.database import Database
+from service.persistence.examples import ExampleRows
+
+SWEEP_EVERY_S = 60.0
+_ANSWER_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """Sweeps the artifacts when it starts and every minute."""
+
+    def __init__(self, database: Database, artifacts: ArtifactStore, *, every_s: float = SWEEP_EVERY_S) -> None:
+        self._rows = ExampleRows(database)
+        self._artifacts = artifacts
+        self._every_s = every_s
+        self._stopping = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to sweep."""
+        self._stopping.clear()
+        self._loop = asyncio.create_task(self._sweep_for_ever())
+
+    async def stop(self) -> None:
+        """End, in the middle of a sweep if one is going on."""
+        self._stopping.set()
+        if self._loop is not None:
+            await self._loop
+
+    async def _sweep_for_ever(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                removed = await self.sweep()
+                if removed:
+                    log.info("swept %d files that nothing names", removed)
+            except _StoppingError:
+                return
+            except Exception:
+                log.exception("a sweep failed")
+            try:
+                await asyncio.wait_for(self._stopping.wait(), self._every_s)
+            except TimeoutError:
+                continue
+
+    async def sweep(self) -> int:
+        """Remove old files that no row names; gives how many."""
+        loop = asyncio.get_running_loop()
+
+        def named(digests: Sequence[str]) -> AbstractSet[str]:
+            if self._stopping.is_set():
+                raise _StoppingError
+            return asyncio.run_coroutine_threadsafe(self._rows.named(digests), loop).result(_ANSWER_S)
+
+        return await asyncio.to_thread(self._artifacts.sweep, named)
+
+
+class _StoppingError(Exception):
+    """The sweep was told to end."""

@@ -1,0 +1,57 @@
+"""Rows become views."""
+
+from typing import cast
+
+from service.persistence.orm import Example, Version
+from service.persistence.tasks import StoredTask
+from service.usecases.views import ClassView, ExampleView, TaskState, TaskView, VersionError, VersionState, VersionView
+
+
+def task_view(task: StoredTask) -> TaskView:
+    """A task with its classes and metadata."""
+    row = task.row
+    classes = tuple(ClassView(each.label, each.n_examples) for each in task.classes)
+    return TaskView(
+        id=row.id,
+        name=row.name,
+        state=cast("TaskState", row.state),
+        base_model=row.base_model,
+        learner=row.learner,
+        classes=classes,
+        n_examples=sum(each.n_examples for each in classes),
+        current_version=row.current_version,
+        pending_version=row.pending_version,
+        metadata=task.metadata,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def example_view(row: Example, label: str) -> ExampleView:
+    """An example with its label."""
+    return ExampleView(
+        id=row.id,
+        label=label,
+        filename=row.filename,
+        media_type=row.media_type,
+        size_bytes=row.size_bytes,
+        width_px=row.width_px,
+        height_px=row.height_px,
+        created_at=row.created_at,
+    )
+
+
+def version_view(row: Version) -> VersionView:
+    """A version without its support set."""
+    return VersionView(
+        number=row.number,
+        state=cast("VersionState", row.state),
+        learner=row.learner,
+        base_model=row.base_model,
+        base_model_digest=row.base_model_digest,
+        settings=row.settings,
+        report=row.report,
+        timings_ms=row.timings_ms,
+        error=None if row.error is None else VersionError(**row.error),
+        created_at=row.created_at,
+    )
