@@ -18,7 +18,7 @@ from service.errors import BadItem, DamagedImage, InvalidRequest, RequestTooLarg
 from service.usecases.limits import Limits
 from service.usecases.uploads import LabelledUpload, Upload
 
-MAX_NAME_CHARS: Final = 1_024
+MAX_POINTER_CHARS: Final = 1_024
 _DIRECTORY_BYTES_AN_ENTRY: Final = 400
 _SKIPPED_ENTRIES: Final = 1_000
 _CHUNK_BYTES: Final = 2**20
@@ -39,8 +39,8 @@ class _Entry:
     @property
     def pointer(self) -> str:
         """Where it stands in the request."""
-        name = "/".join((*self.folders, self.filename))[:MAX_NAME_CHARS]
-        return "/archive/" + "".join(c if c.isprintable() else "?" for c in name).replace("~", "~0")
+        parts = (clean_filename(part) or "?" for part in (*self.folders, self.filename))
+        return "/archive/" + "/".join(parts)[:MAX_POINTER_CHARS].replace("~", "~0")
 
 
 def read_archive(part: FilePart, limits: Limits) -> tuple[LabelledUpload, ...]:

@@ -5,6 +5,7 @@ and takes a body that ends too early for a whole one. The grammar itself is pyth
 """
 
 import asyncio
+import unicodedata
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +19,7 @@ from service.errors import BadItem, MalformedRequest, RequestTooLarge
 
 MAX_FIELD_BYTES: Final = 64 * 2**10
 MAX_FILENAME_CHARS: Final = 255
+_UNPRINTABLE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ def clean_filename(name: str) -> str | None:
     It is shown and stored as text, and never becomes a path.
     """
     last = name.replace("\\", "/").rpartition("/")[2]
-    printable = "".join(character for character in last if character.isprintable()).strip()
+    printable = "".join(c for c in last if unicodedata.category(c) not in _UNPRINTABLE).strip()
     return printable[:MAX_FILENAME_CHARS] or None
 
 

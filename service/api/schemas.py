@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from service.usecases.tasks import NewTask
 from service.usecases.uploads import LabelledUpload
@@ -17,15 +17,7 @@ MAX_METADATA_PAIRS = 50
 Item = TypeVar("Item")
 
 
-def _without_control_characters(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("has a control character")
-    return text
-
-
-Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_without_control_characters)]
-MetadataKey = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_without_control_characters)]
-MetadataValue = Annotated[str, Field(max_length=500), AfterValidator(_without_control_characters)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
 Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Wait = Annotated[float, Field(ge=0, le=MAX_WAIT_S, allow_inf_nan=False, description="seconds to wait for the result")]
 
@@ -57,7 +49,7 @@ class EmptyTaskBody(_Taken):
     prior: Prior = Field(
         "balanced", description="how often each class is expected: equally, as in the examples, or a weight a label"
     )
-    metadata: dict[MetadataKey, MetadataValue] = Field(
+    metadata: dict[str, str] = Field(
         default_factory=dict,
         max_length=MAX_METADATA_PAIRS,
         description="pairs of your own; lists can be filtered by them",
