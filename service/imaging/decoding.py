@@ -21,6 +21,7 @@ _REDUCING_GAP = 3
 result indistinguishable from scaling in one step."""
 
 _SAMPLE_SIDE_PX = 128
+_NEAR, _FAR = 12, 100
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -128,4 +129,13 @@ def _looks_drawn(raster: Raster) -> bool:
         if (colours.max(axis=2) - colours.min(axis=2) > 40).mean() > 0.01:
             return False
     grey = np.asarray(sample.convert("L"))
-    return bool(((grey > 48) & (grey < 207)).mean() < 0.12)
+    return bool(((grey > 48) & (grey < 207)).mean() < 0.15) and _two_level_share(grey) > 0.8
+
+
+def _two_level_share(grey: NDArray[np.uint8]) -> float:
+    """The share of pixels near the most frequent level or near the most frequent one far from it."""
+    levels = np.bincount(grey.ravel(), minlength=256) / grey.size
+    near = np.convolve(levels, np.ones(2 * _NEAR + 1), mode="same")
+    paper = int(near.argmax())
+    far = np.where(np.abs(np.arange(256) - paper) >= _FAR, near, 0)
+    return float(near[paper] + far.max())

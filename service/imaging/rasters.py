@@ -151,7 +151,7 @@ def flat(raster: Raster, piece: Image.Image) -> Image.Image:
 
 
 def _scaled_grey(raster: Raster, piece: Image.Image) -> Image.Image:
-    values = np.asarray(piece).astype(np.float64)
+    values = _numbers(piece)
     span = (raster.high - raster.low) or 1.0
     with np.errstate(invalid="ignore"):
         grey = np.clip((values - raster.low) * (255 / span), 0, 255).round()
@@ -182,11 +182,16 @@ def _extremes(image: Image.Image) -> tuple[float, float]:
     rows = max(1, _STRIP_PX // image.width)
     least, greatest = np.inf, -np.inf
     for top in range(0, image.height, rows):
-        values: NDArray[np.generic] = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
-        finite = values[np.isfinite(values.astype(np.float64))]
+        values = _numbers(image.crop((0, top, image.width, min(top + rows, image.height))))
+        finite = values[np.isfinite(values)]
         if finite.size:
             least, greatest = min(least, float(finite.min())), max(greatest, float(finite.max()))
     return (least, greatest) if least <= greatest else (0.0, 1.0)
+
+
+def _numbers(piece: Image.Image) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        return np.asarray(piece).astype(np.float64)
 
 
 def _bits(image: Image.Image) -> int:
@@ -206,8 +211,10 @@ def _without_inversion(image: ImageFile.ImageFile, grey_peak: int) -> Image.Imag
     if image.mode == "CMYK" and isinstance(image, JpegImageFile) and "adobe" not in image.info:
         return ImageChops.invert(image)
     transparent = image.info.get("transparency")
-    if grey_peak != 255 and isinstance(transparent, tuple):
+    if image.mode == "RGB" and isinstance(transparent, tuple):
         image.info["transparency"] = tuple(value * 255 // grey_peak for value in transparent)
+    if image.mode == "L" and isinstance(transparent, int):
+        image.info["transparency"] = transparent * 255 // grey_peak
     return image
 
 
