@@ -1,0 +1,85 @@
+"""Stand-ins for the seam to the device: real in what they promise, small in what they compute."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from service.artifacts import ArtifactStore
+from service.engine.base import AdaptRequest, AdaptResult, EngineStats, FeatureRow, PredictRequest, Probabilities
+from service.errors import EngineBusy
+
+
+@dataclass
+class FakeEngine:
+    """An engine whose features are an image's mean brightness, and whose head is the mean of each class.
+
+    Attributes:
+        open_gate: while it is cleared, adaptations wait.
+        failures: raised by the next adaptations, one each, at their end.
+        requests: the adaptations that were asked for.
+    """
+
+    artifacts: ArtifactStore
+    places: int = 4
+    taken: int = 0
+    open_gate: asyncio.Event = field(default_factory=asyncio.Event)
+    failures: list[Exception] = field(default_factory=list)
+    requests: list[AdaptRequest] = field(default_factory=list)
+    predictions: list[PredictRequest] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.open_gate.set()
+
+    async def start(self) -> None:
+        """Nothing to warm up."""
+
+    async def stop(self) -> None:
+        """Nothing to end."""
+
+    @contextmanager
+    def reserve(self) -> Iterator[None]:
+        if self.taken >= self.places:
+            raise EngineBusy("every place is taken; try again later")
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+    async def adapt(self, request: AdaptRequest) -> AdaptResult:
+        self.requests.append(request)
+        await self.open_gate.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+        sent = [float(mean) for mean in request.pixels.reshape(len(request.pixels), -1).mean(axis=1)]
+        remaining = iter(sent)
+        values = [next(remaining) if row is None else self._stored(row) for row in request.features]
+        artifact = self._put(_class_means(values, request.labels))
+        features = self._put(sent) if request.learner != "maml" and sent else None
+        report = {"n_sent": len(sent)}
+        return AdaptResult(artifact, len(self.artifacts.get(artifact)), features, report, {"adapt": 1.5})
+
+    async def predict(self, request: PredictRequest, *, deadline_s: float) -> Probabilities:
+        self.predictions.append(request)
+        await asyncio.wait_for(self.open_gate.wait(), deadline_s)
+        means = np.array(json.loads(self.artifacts.get(request.artifact)))
+        values = request.pixels.reshape(len(request.pixels), -1).mean(axis=1)
+        scores = np.exp(-np.abs(values[:, None] - means[None, :]) / 16)
+        return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def stats(self) -> EngineStats:
+        return EngineStats("ready", "fake")
+
+    def _stored(self, row: FeatureRow) -> float:
+        return float(json.loads(self.artifacts.get(row.digest))[row.row])
+
+    def _put(self, values: Sequence[float]) -> str:
+        return self.artifacts.put(json.dumps(list(values)).encode())
+
+
+def _class_means(values: Sequence[float], labels: Sequence[int]) -> list[float]:
+    return [float(np.mean([v for v, label in zip(values, labels, strict=True) if label == each])) for each in sorted(set(labels))]
