@@ -25,7 +25,7 @@ from service.metalearning.learners.base import (
     query_targets,
     settled,
 )
-from service.metalearning.learners.options import Number, Option
+from service.metalearning.learners.options import Choice, Number, Option
 from service.metalearning.normalisation import BatchStatistics, move_buffers, named_statistics
 
 Features = Float[Tensor, "n n_features"]
@@ -138,18 +138,41 @@ class Ridge(HeadLearner):
     n_support (the Woodbury identity, eq. 6) and n_features, by Cholesky in double precision: the penalty makes it
     positive definite, duplicate images included.
 
-    Differences: the weights w_i give each class the same share: w_i = m / count of i's class, where m is the
-    harmonic mean of the counts. A balanced support set has weights of one, so the penalty means what it means in
-    the paper; in an unbalanced one it acts as if every class had m images. The paper's additive constant of the
-    logits is left out: softmax does not see it.
+    Differences: the weights w_i give each class the same share: w_i = m / count of i's class. With loss="sum" m is the
+    harmonic mean of the counts: a balanced support set has weights of one, so the penalty means what it means in
+    the paper; in an unbalanced one it acts as if every class had m images. With loss="mean" m is one: each class
+    counts its mean error, and one `scale` fits any number of images (the best scale for 1, 5 and 20 photographs a
+    class: 19 to 22, with "sum" 45 to 11).
+
+    The paper's additive constant of the logits is left out: softmax does not see it. Instead there may be a feature
+    that is constant, with the square `intercept`, whose weights are the bias. Without it a class of many kinds loses
+    to a narrow one (8 images against 8 of nineteen kinds: balanced accuracy 78 %, with intercept 0.3 90 %).
+    Where classes differ in size, a small one is fitted more closely than a large one and would lose fresh images to
+    it; so each bias gets its `_optimism` back (3 images against 20 of one kind: 87.5 to 92.9 %, against 100 of four
+    kinds: 80 to 88.5 %).
     """
 
-    options: ClassVar[Mapping[str, Option]] = {"penalty": Number(1e-6, 1e6), "scale": Number(1e-4, 1e4)}
+    options: ClassVar[Mapping[str, Option]] = {
+        "penalty": Number(1e-6, 1e6),
+        "scale": Number(1e-4, 1e4),
+        "intercept": Number(0.0, 1e4),
+        "loss": Choice(("sum", "mean")),
+    }
 
-    def __init__(self, network: Network, *, penalty: float = 1.0, scale: float = 10.0) -> None:
-        super().__init__(network, {"penalty": penalty, "scale": scale})
+    def __init__(
+        self,
+        network: Network,
+        *,
+        penalty: float = 1.0,
+        scale: float = 10.0,
+        intercept: float = 0.0,
+        loss: str = "sum",
+    ) -> None:
+        super().__init__(network, {"penalty": penalty, "scale": scale, "intercept": intercept, "loss": loss})
         self.log_penalty = nn.Parameter(torch.tensor(math.log(penalty)))
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+        self.intercept = intercept
+        self.loss = loss
 
     @property
     def penalty(self) -> float:
@@ -162,13 +185,24 @@ class Ridge(HeadLearner):
         return self.log_scale.detach().exp().item()
 
     def head(self, features: Features, labels: Labels) -> TaskParameters:
-        """The regression as a head without bias."""
+        """The regression as a head; without `intercept`, the bias is zero."""
         targets = balanced_targets(labels, torch.float64)  # (n, n_way), 1 / (n_way * count) where it is not 0
-        weights = targets.shape[1] * targets.sum(1) / targets.amax(0).sum()  # w_i
+        weights = targets.shape[1] * targets.sum(1)  # 1 / count
+        if self.loss == "sum":
+            weights = weights / targets.amax(0).sum()
+        constant = features.new_full((len(features), 1), math.sqrt(self.intercept), dtype=torch.float64)
+        inputs = torch.cat([features.double(), constant], dim=1)
         roots = weights.sqrt()[:, None]
-        weight = ridge_weight(roots * features.double(), roots * (targets > 0), self.log_penalty.exp().double())
-        scaled = (self.log_scale.exp() * weight).to(features.dtype)
-        return {"head.weight": scaled, "head.bias": scaled.new_zeros(len(scaled))}
+        penalty = self.log_penalty.exp().double()
+        weight = ridge_weight(roots * inputs, roots * (targets > 0), penalty)
+        bias = math.sqrt(self.intercept) * weight[:, -1]
+        if self.intercept:
+            bias = bias + _optimism(inputs @ weight.T, targets, leverages(roots * inputs, penalty))
+        scale = self.log_scale.exp()
+        return {
+            "head.weight": (scale * weight[:, :-1]).to(features.dtype),
+            "head.bias": (scale * bias).to(features.dtype),
+        }
 
 
 def prototype_head(
@@ -189,6 +223,33 @@ def ridge_weight(
         return torch.cholesky_solve(targets, torch.linalg.cholesky(gram)).T @ inputs
     gram = inputs.T @ inputs + penalty * torch.eye(n_features).to(inputs)
     return torch.cholesky_solve(inputs.T @ targets, torch.linalg.cholesky(gram)).T
+
+
+def leverages(inputs: Float[Tensor, "n n_inputs"], penalty: Float[Tensor, ""]) -> Float[Tensor, " n"]:
+    """How much each row's own target moves its own fitted value in `ridge_weight`: from 0 to below 1."""
+    n_support, n_inputs = inputs.shape
+    if n_support < n_inputs:
+        gram = inputs @ inputs.T + penalty * torch.eye(n_support).to(inputs)
+        return 1 - penalty * torch.cholesky_inverse(torch.linalg.cholesky(gram)).diagonal()
+    gram = inputs.T @ inputs + penalty * torch.eye(n_inputs).to(inputs)
+    lower = torch.linalg.cholesky(gram)
+    return torch.linalg.solve_triangular(lower, inputs.T, upper=False).square().sum(0)
+
+
+def _optimism(
+    fitted: Float[Tensor, "n n_way"], targets: Float[Tensor, "n n_way"], leverage: Float[Tensor, " n"]
+) -> Float[Tensor, " n_way"]:
+    """How much higher each class scores on its own support images than it would had each been left out.
+
+    Leaving image i out changes its residual r_i to r_i / (1 - h_i) (Allen 1974, PRESS). Counted by the difference in
+    size, 1 - smallest / largest: between classes of one size the difference is noise.
+    """
+    own = (targets > 0).to(fitted.dtype)
+    change = (own - fitted) * (leverage / (1 - leverage))[:, None]
+    counts = own.sum(0)
+    share = 1 - counts.min() / counts.max()
+    optimism: Tensor = share * (own * change).sum(0) / counts
+    return optimism
 
 
 def chunked_features(network: Network, images: Images, *, pause: Pause = no_pause) -> Features:
