@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import service_url
+
+__all__ = ["service_url"]
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real images: HANDFUL_TEST_DATA, or ../shared/data beside the checkout; skips where it is missing."""
+    """The folder of real images: HANDFUL_TEST_DATA, or ../shared/data beside the checkout; skips where there is none."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("HANDFUL_TEST_DATA", beside))
     if not folder.is_dir():

@@ -15,8 +15,6 @@ from service.cli import base_models, learning, output, predictions, serving, tas
 from service.cli.address import DEFAULT_URL, Address
 from service.errors import ServiceError
 
-INTERRUPTED = 130
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command of the process, or of these arguments, and exit with its code."""
@@ -29,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         output.say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(output.INTERRUPTED)
 
 
 def build_app() -> typer.Typer:

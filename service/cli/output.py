@@ -12,6 +12,9 @@ import typer
 
 from service.errors import ServiceError, UploadRejected
 
+INTERRUPTED = 130
+"""Exit code of what a Ctrl-C ended."""
+
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 

@@ -81,7 +81,8 @@ def add(  # noqa: PLR0913  # each is an option of the command line
             say(f"{len(images) - len(missing)} of {len(images)} images are there already")
         with told_if_half_made(client, found, source):
             send_examples(client, found, missing, skip_bad=skip_bad)
-            found = _adapted(client, found, wait_s=wait) if adapt else client.task(found)
+            is_due = bool(missing) or found.current_version is None
+            found = _adapted(client, found, wait_s=wait) if adapt and is_due else client.task(found)
         _show(found, as_json=as_json)
 
 

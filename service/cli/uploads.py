@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from service.cli.output import progress, say
+import typer
+
+from service.cli.output import INTERRUPTED, problem, progress, say
 from service.errors import BadItem, InvalidSupportSet, ServiceError, UploadRejected
 
 if TYPE_CHECKING:
@@ -91,26 +93,32 @@ def send_accepted(
 
 @contextmanager
 def told_if_half_made(client: "Client", task: "Task", source: Path) -> Iterator[None]:
-    """On a problem or an interruption: delete the task if it is empty, else say what it holds and how to go on."""
+    """On a problem or an interruption: say so, delete the task if it is empty, else say what it holds; then exit."""
     try:
         yield
-    except (ServiceError, OSError, KeyboardInterrupt):
-        try:
-            _tell(client, task, source)
-        except ServiceError:
-            say(f"task {task.id} may hold some of the images; see it with: handful tasks show {task.id}")
-        raise
+    except ServiceError as error:
+        problem(error)
+        _tell(client, task, source)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        say("interrupted")
+        _tell(client, task, source)
+        raise typer.Exit(INTERRUPTED) from error
 
 
 def _tell(client: "Client", task: "Task", source: Path) -> None:
-    n_stored = client.task(task).n_examples
-    if n_stored == 0:
-        client.delete_task(task)
-        say("nothing was kept: the task is deleted again")
+    try:
+        n_stored = client.task(task).n_examples
+        if n_stored == 0:
+            client.delete_task(task)
+            say("nothing was kept: the task is deleted again")
+            return
+    except ServiceError:
+        say(f"what task {task.id} holds is told by: handful tasks show {task.id}")
         return
-    say(f"task {task.id} keeps the {n_stored} images it has; what is missing is sent by")
-    say(f"  handful tasks add {task.id} --from {shlex.quote(str(source))}     (--skip-bad leaves refused images out)")
-    say("and it is removed by")
+    say(f"task {task.id} keeps the {n_stored} images it has")
+    say("to send what is missing (--skip-bad leaves out what is refused) and adapt it, or to remove it:")
+    say(f"  handful tasks add {task.id} --from {shlex.quote(str(source))}")
     say(f"  handful tasks delete {task.id}")
 
 

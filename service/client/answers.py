@@ -177,10 +177,9 @@ def example_from_json(raw: Json) -> Example:
 
 
 def prediction_from_json(raw: Json, *, version: int | None, filename: str | None) -> Prediction:
-    """The prediction of an answer; `filename` stands in where the service was told none."""
+    """The prediction of an answer, for the image that the client knows by this name."""
     scores = tuple(parse(Score, score) for score in raw.get("scores", ()))
-    named = {"filename": raw.get("filename") or filename}
-    return parse(Prediction, raw | named | {"scores": scores, "version": version})
+    return parse(Prediction, raw | {"scores": scores, "version": version, "filename": filename})
 
 
 def base_model_from_json(raw: Json) -> BaseModelCard:

@@ -13,6 +13,9 @@ from service.errors import InvalidRequest
 PART_OVERHEAD_BYTES = 1024
 """Room that one image's headers and label take in a multipart body."""
 
+UNNAMED = "image"
+"""Name of what was given as bytes: without one, a part of a form is a text field."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
@@ -86,7 +89,7 @@ def labelled_sources(examples: LabelledImages) -> list[tuple[str, ImageSource]]:
 
 def file_parts(sources: Sequence[ImageSource]) -> list[tuple[str, tuple[str, io.RawIOBase]]]:
     """The `files` parts of a multipart body; each file is open only while it is being sent."""
-    return [("files", (source.name or "", _SentFile(source))) for source in sources]
+    return [("files", (source.name or UNNAMED, _SentFile(source))) for source in sources]
 
 
 def batches(sizes_bytes: Iterable[int], *, max_images: int, max_bytes: int) -> Iterator[slice]:

@@ -1,0 +1,92 @@
+"""The client against a running service."""
+
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+
+from service.client import Client, Task
+from service.errors import InvalidSupportSet, TaskNotFound, UnknownBaseModel, UploadRejected, VersionNotFound
+from tests.image_factories import encoded
+
+DARK, LIGHT = (encoded(Image.new("L", (16, 16), grey), "PNG") for grey in (0, 255))
+GREYISH = [encoded(Image.new("L", (16, 16), grey), "PNG") for grey in (40, 220)]
+
+
+@pytest.fixture
+def client(service_url: str) -> Iterator[Client]:
+    with Client(service_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def task(client: Client) -> Task:
+    """A ready task of two classes."""
+    return client.create_task("greys", {"dark": [DARK], "light": [LIGHT]}, base_model="toy", wait_s=60)
+
+
+def test_a_task_is_ready_in_one_call(task: Task) -> None:
+    assert (task.state, task.base_model, task.current_version) == ("ready", "toy", 1)
+    assert [(item.label, item.n_examples) for item in task.classes] == [("dark", 1), ("light", 1)]
+
+
+def test_one_image_gets_one_answer(client: Client, task: Task) -> None:
+    answer = client.predict(task, GREYISH[0])
+    assert (answer.label, answer.version) == ("dark", 1)
+    assert sum(score.probability for score in answer.scores) == pytest.approx(1, abs=1e-5)
+
+
+def test_more_images_than_a_request_takes_get_an_answer_each(client: Client, task: Task) -> None:
+    labels = [answer.label for answer in client.predict(task, GREYISH * 35)]
+    assert labels == ["dark", "light"] * 35
+
+
+def test_a_task_that_is_filled_later_is_adapted_on_request(client: Client) -> None:
+    task = client.create_empty_task("later", base_model="toy", metadata={"line": "3"})
+    assert task.state == "empty"
+    stored = client.add_examples(task, [("light", LIGHT), ("dark", DARK)])
+    assert [example.label for example in stored] == ["light", "dark"]
+    version = client.adapt(task, learner="anil", steps=2, wait_s=60)
+    assert (version.state, version.learner, version.settings["steps"]) == ("ready", "anil", 2)
+    assert client.wait_until_ready(task).current_version == 1
+    assert [item.number for item in client.versions(task)] == [1]
+
+
+def test_examples_are_listed_read_back_and_removed(client: Client, task: Task) -> None:
+    first, second = client.examples(task)
+    assert client.example_bytes(task, first) == DARK
+    client.delete_example(task, first)
+    assert [example.id for example in client.examples(task)] == [second.id]
+
+
+def test_tasks_are_found_by_metadata(client: Client) -> None:
+    made = client.create_empty_task("tagged", metadata={"batch": "test_tasks_are_found_by_metadata"})
+    assert [task.id for task in client.tasks(metadata={"batch": "test_tasks_are_found_by_metadata"})] == [made.id]
+
+
+def test_a_deleted_task_is_not_found(client: Client, task: Task) -> None:
+    client.delete_task(task)
+    with pytest.raises(TaskNotFound):
+        client.task(task)
+
+
+def test_a_version_that_is_none_is_not_found(client: Client, task: Task) -> None:
+    with pytest.raises(VersionNotFound):
+        client.version(task, 7)
+
+
+def test_what_the_service_refuses_is_raised_as_its_class(client: Client, task: Task) -> None:
+    with pytest.raises(InvalidSupportSet):
+        client.create_task("one class", {"dark": [DARK, DARK]}, base_model="toy")
+    with pytest.raises(UnknownBaseModel):
+        client.create_task("no base", {"dark": [DARK], "light": [LIGHT]}, base_model="none")
+    with pytest.raises(UploadRejected) as caught:
+        client.add_examples(task, {"dark": [DARK, b"no image", LIGHT[:30]]})
+    assert [item.pointer for item in caught.value.items] == ["/files/1", "/files/2"]
+
+
+def test_base_models_and_limits_are_told(client: Client) -> None:
+    (toy,) = [card for card in client.base_models() if card.id == "toy"]
+    assert [offer.name for offer in toy.learners] == ["ridge", "protonet", "anil", "maml"]
+    assert client.limits().prediction_images == 64
+    assert client.ready()

@@ -1,0 +1,59 @@
+"""A service as a user starts it: its own process on a free port, with a folder of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from service.client import Client
+
+START_S = 60.0
+
+
+@contextmanager
+def running_service(folder: Path, **settings: str) -> Iterator[str]:
+    """The address of a service that is ready, and ends with the block; `settings` without their prefix."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = {"PORT": str(port), "DATA_DIR": str(folder / "data"), "DRAIN_S": "0", "DEVICE": "cpu"} | settings
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDFUL_")}
+    environment |= {f"HANDFUL_{name}": value for name, value in told.items()} | {"OMP_NUM_THREADS": "1"}
+    log = folder / "log.txt"
+    with log.open("w") as stream:
+        command = [sys.executable, "-m", "service", "serve"]
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=stream, stderr=stream)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait(url, process, log)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service that the tests of this session share: the shipped base models, and one called `toy`."""
+    from tests.engine.toy_tasks import save_toy_base_model  # noqa: PLC0415  # torch, once a test needs it
+
+    folder = tmp_path_factory.mktemp("service")
+    (folder / "models").mkdir()
+    save_toy_base_model(folder / "models" / "toy.safetensors")
+    with running_service(folder, BASE_MODELS_DIR=str(folder / "models")) as url:
+        yield url
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    with Client(url) as client:
+        while not client.ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the service did not start: {log.read_text()}")
+            time.sleep(0.1)
