@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, cast
 
+from service.artifacts import FileArtifacts
 from service.engine.admission import Admission
 from service.engine.base import AdaptRequest, AdaptResult, EngineStats, PredictRequest, Probabilities
 from service.engine.batching import Entry, Request, Scheduler
@@ -123,7 +124,7 @@ class InlineEngine:
     def _warm_worker(self) -> Worker:
         if self._options.threads is not None:
             use_threads(self._options.threads)
-        worker = Worker(self._options)
+        worker = Worker(self._options, store=FileArtifacts(Path(self._options.artifacts_root)))
         worker.warm_up()
         return worker
 

@@ -29,6 +29,7 @@ class Patience:
     Attributes:
         hang_s: a worker that owes an answer and gives no sign for this long is killed. A sign comes between the
             steps of an adaptation and between batches, seconds apart on the slowest machine we know.
+        start_s: the same for a worker that starts: until torch is imported and the base models are loaded.
         restart_s: a request waits this long for a worker that is being restarted.
         finish_s: `stop` waits this long for what is in flight.
         end_s: a worker whose socket was closed is killed after this long.
@@ -38,6 +39,7 @@ class Patience:
     """
 
     hang_s: float = 60.0
+    start_s: float = 180.0
     restart_s: float = 15.0
     finish_s: float = 20.0
     end_s: float = 5.0
@@ -91,6 +93,11 @@ class ProcessEngine:
         self._restarts = 0
         self._device = "unknown"
         self._past = Counters()
+
+    @property
+    def worker_pid(self) -> int | None:
+        """The id of the worker process; None while there is none."""
+        return self._worker.pid if self._worker else None
 
     async def start(self) -> None:
         """Start the worker and return once it is warm and ready."""
@@ -218,7 +225,8 @@ class ProcessEngine:
         looks = 0
         while looks < 2:
             await asyncio.sleep(self._patience.hang_s / 4)
-            looks = looks + 1 if worker.silence_s > self._patience.hang_s else 0
+            limit_s = self._patience.hang_s if worker.ready.done() else self._patience.start_s
+            looks = looks + 1 if worker.silence_s > limit_s else 0
         _log.error("the worker (process %d) gave no sign for %.0f s and is killed", worker.pid, worker.silence_s)
         worker.kill()
 

@@ -15,8 +15,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from service import telemetry
+from service.artifacts import FileArtifacts
 from service.engine.base import Pixels
 from service.engine.batching import Entry, Scheduler
 from service.engine.messages import (
@@ -36,7 +38,7 @@ from service.errors import SetupError
 SETUP_FAILED = 3
 """Exit status after a device or a base model could not be used."""
 
-_PROGRESS_S = 1.0
+_PROGRESS_S = 0.25
 _READ_BYTES = 2**18
 
 _log = logging.getLogger("service.engine.process_worker")
@@ -132,7 +134,7 @@ def _serve(wire: Wire, inbox: Inbox, options: WorkerOptions) -> None:
     from service.engine.worker import Worker, use_threads  # noqa: PLC0415
 
     use_threads(options.threads)
-    worker = Worker(options)
+    worker = Worker(options, store=FileArtifacts(Path(options.artifacts_root)))
     wire.progress()
     worker.warm_up(progress=wire.progress)
     inbox.scheduler.batch_rows = worker.batch_rows

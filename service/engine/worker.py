@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from service import telemetry
-from service.artifacts import ArtifactStore, FileArtifacts
+from service.artifacts import ArtifactStore
 from service.engine.adaptation import Adaptation
 from service.engine.base import AdaptRequest, AdaptResult, Pixels, PredictRequest, Probabilities
 from service.engine.cache import ByteCache
@@ -35,16 +35,17 @@ class Worker:
     """Adapts and predicts with the base models it was given.
 
     Args:
-        options: which base models, where the artifacts are, which device.
+        options: which base models, which device, how much memory.
+        store: where task models and features are kept.
 
     Raises:
         SetupError: the device or a base model cannot be used.
     """
 
-    def __init__(self, options: WorkerOptions) -> None:
+    def __init__(self, options: WorkerOptions, *, store: ArtifactStore) -> None:
         self._device = _chosen_device(options.device)
         self.batch_rows = BATCH_ROWS[self._device.type]
-        self._store: ArtifactStore = FileArtifacts(Path(options.artifacts_root))
+        self._store = store
         models = [load_base_model(Path(path)) for path in options.base_model_files]
         self._models = {model.digest: self._on_device(model) for model in models}
         self._cache: ByteCache[TaskParameters] = ByteCache(max_bytes=options.cache_bytes, size_of=_size_bytes)

@@ -31,18 +31,19 @@ def save_toy_base_model(path: Path, *, views: tuple[str, ...] = ("identity",), s
     spec = BackboneSpec("tiny", {"channels": 1})
     torch.manual_seed(seed)
     backbone = build_backbone(spec)
+    n_features = int(backbone.n_features)  # type: ignore[arg-type]  # nn.Module hides the type of its attributes
     header = BaseModelHeader(
         id="toy",
         purpose="Tests.",
         suits="drawings",
         backbone=spec,
-        n_features=backbone.n_features,
+        n_features=n_features,
         input=InputFormat(side_px=8, channels=1),
         scaling=PixelScaling(mean=(0.5,), std=(0.5,)),
         learners=OFFERS,
         views=views,
     )
-    save_base_model(path, Network(backbone, backbone.n_features), header)
+    save_base_model(path, Network(backbone, n_features), header)
     return file_digest(path)
 
 
