@@ -20,8 +20,12 @@ _REDUCING_GAP = 3
 """A large image is first averaged over boxes down to this many times its final size; Pillow's documentation calls the
 result indistinguishable from scaling in one step."""
 
-_SAMPLE_SIDE_PX = 128
+_SAMPLE_SIDE_PX = 64
+_BLACK, _WHITE = 48, 207
 _NEAR, _FAR = 12, 100
+"""What looks drawn, in grey levels. Measured: all of 800 Omniglot drawings and 300 pen strokes do, also inverted,
+scaled and as JPEG. Photographs turned grey do: 0 of 675 groceries, 0.4 % of 2,000 from Tiny-ImageNet (2.4 % of
+its 380 grey ones), 0.6 % of 1,000 from CIFAR-FS."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -124,12 +128,18 @@ def _looks_drawn(raster: Raster) -> bool:
     """
     size = (min(raster.image.width, _SAMPLE_SIDE_PX), min(raster.image.height, _SAMPLE_SIDE_PX))
     sample = flat(raster, raster.image.resize(size, Image.Resampling.NEAREST))
-    if sample.mode == "RGB":
-        colours = np.asarray(sample).astype(np.int16)
-        if (colours.max(axis=2) - colours.min(axis=2) > 40).mean() > 0.01:
-            return False
+    if sample.mode == "RGB" and _coloured_share(sample) > 0.01:
+        return False
     grey = np.asarray(sample.convert("L"))
-    return bool(((grey > 48) & (grey < 207)).mean() < 0.15) and _two_level_share(grey) > 0.8
+    between = ((grey > _BLACK) & (grey < _WHITE)).mean()
+    return bool(between < 0.15) and _two_level_share(grey) > 0.8
+
+
+def _coloured_share(sample: Image.Image) -> float:
+    """The share of pixels whose colour is more than a compressed grey's."""
+    red, green, blue = (np.asarray(band) for band in sample.split())
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return float((spread > 40).mean())
 
 
 def _two_level_share(grey: NDArray[np.uint8]) -> float:

@@ -21,9 +21,6 @@ _SIGNATURES: Final = (
     (0, b"\xff\xd8\xff", "image/jpeg"),
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (8, b"WEBP", "image/webp"),
-    (4, b"ftypavi", "image/avif"),
-    (4, b"ftypmif1", "image/avif"),
-    (4, b"ftypmsf1", "image/avif"),
     (0, b"BM", "image/bmp"),
     (0, b"GIF87a", "image/gif"),
     (0, b"GIF89a", "image/gif"),
@@ -35,6 +32,7 @@ _SIGNATURES: Final = (
 _KNOWN_OTHERS: Final = (
     (4, b"ftypheic", "a HEIC photograph"),
     (4, b"ftypheix", "a HEIC photograph"),
+    (4, b"ftypmif1", "a HEIC photograph"),
     (4, b"ftyp", "a video"),
     (0, b"%PDF", "a PDF document"),
     (0, b"8BPS", "a Photoshop document"),
@@ -72,6 +70,8 @@ def media_type(data: bytes) -> str:
     for offset, signature, name in _SIGNATURES:
         if data.startswith(signature, offset):
             return name
+    if _is_avif(data):
+        return "image/avif"
     raise UnsupportedImage(f"the file is {_description(data)}; send {READABLE}")
 
 
@@ -109,6 +109,12 @@ def exif_orientation(exif: bytes) -> int:
     except struct.error:
         return 1
     return 1
+
+
+def _is_avif(data: bytes) -> bool:
+    """Whether one of the brands of an ISO media file, the main one or a compatible one, is AVIF's."""
+    brands = {data[start : start + 4] for start in range(8, min(len(data), 64), 4)}
+    return data.startswith(b"ftyp", 4) and not brands.isdisjoint({b"avif", b"avis"})
 
 
 def _png(data: bytes) -> ImageFileBytes:

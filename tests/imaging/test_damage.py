@@ -97,6 +97,7 @@ def test_no_bytes_are_an_empty_file() -> None:
         (b"8BPS\x00\x01" + bytes(40), "a Photoshop document"),
         (b"PK\x03\x04" + bytes(40), "a zip archive"),
         (b"\x00\x00\x00\x18ftypheic" + bytes(40), "a HEIC photograph"),
+        (b"\x00\x00\x00\x18ftypmif1\0\0\0\0mif1heic" + bytes(40), "a HEIC photograph"),
         (b"\x00\x00\x00\x18ftypmp42" + bytes(40), "a video"),
         (b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(40), "a JPEG 2000 image"),
         (b"label,filename\n", "not an image"),
@@ -182,6 +183,11 @@ def test_damaged_exif_does_not_harm_a_good_image(exif: bytes) -> None:
     upright_png = with_png_chunk(encoded(picture, "PNG"), b"eXIf", exif)
     sizes = {decode(data, WANTED, max_pixels=MAX_PIXELS).width_px for data in (jpeg, webp, upright_png)}
     assert sizes == {64}
+
+
+def test_an_avif_that_names_its_kind_second_is_told() -> None:
+    data = encoded(Image.fromarray(quarters()), "AVIF").replace(b"ftypavif", b"ftypmif1", 1)
+    assert decode(data, WANTED, max_pixels=MAX_PIXELS).media_type == "image/avif"
 
 
 def test_an_orientation_out_of_range_is_ignored() -> None:
