@@ -21,6 +21,7 @@ class FakeEngine:
         open_gate: while it is cleared, adaptations wait.
         failures: raised by the next adaptations, one each, at their end.
         requests: the adaptations that were asked for.
+        arrivals: released once for each of them.
     """
 
     artifacts: ArtifactStore
@@ -29,6 +30,7 @@ class FakeEngine:
     open_gate: asyncio.Event = field(default_factory=asyncio.Event)
     failures: list[Exception] = field(default_factory=list)
     requests: list[AdaptRequest] = field(default_factory=list)
+    arrivals: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     predictions: list[PredictRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -52,10 +54,11 @@ class FakeEngine:
 
     async def adapt(self, request: AdaptRequest) -> AdaptResult:
         self.requests.append(request)
+        self.arrivals.release()
         await self.open_gate.wait()
         if self.failures:
             raise self.failures.pop(0)
-        sent = [float(mean) for mean in request.pixels.reshape(len(request.pixels), -1).mean(axis=1)]
+        sent = [float(mean) for mean in request.pixels.mean(axis=(1, 2, 3))]
         remaining = iter(sent)
         values = [next(remaining) if row is None else self._stored(row) for row in request.features]
         artifact = self._put(_class_means(values, request.labels))
@@ -67,9 +70,9 @@ class FakeEngine:
         self.predictions.append(request)
         await asyncio.wait_for(self.open_gate.wait(), deadline_s)
         means = np.array(json.loads(self.artifacts.get(request.artifact)))
-        values = request.pixels.reshape(len(request.pixels), -1).mean(axis=1)
+        values = request.pixels.mean(axis=(1, 2, 3))
         scores = np.exp(-np.abs(values[:, None] - means[None, :]) / 16)
-        return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(scores / scores.sum(axis=1, keepdims=True), dtype=np.float32)
 
     def stats(self) -> EngineStats:
         return EngineStats("ready", "fake")
@@ -82,4 +85,7 @@ class FakeEngine:
 
 
 def _class_means(values: Sequence[float], labels: Sequence[int]) -> list[float]:
-    return [float(np.mean([v for v, label in zip(values, labels, strict=True) if label == each])) for each in sorted(set(labels))]
+    return [
+        float(np.mean([v for v, label in zip(values, labels, strict=True) if label == each]))
+        for each in sorted(set(labels))
+    ]

@@ -1,9 +1,11 @@
 """The use cases on a SQLite file, a folder of artifacts, two base models, and an engine that is not real."""
 
 import io
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,23 +54,29 @@ class House:
     async def restart(self) -> None:
         """Another process on the same data: nothing is left of the one before."""
         self.serving = ServingVersions(self.database)
-        self.tasks = Tasks(
-            self.database, self.engine, self.artifacts, self.base_models, self.decoder, self.serving
-        )
+        self.tasks = Tasks(self.database, self.engine, self.artifacts, self.base_models, self.decoder, self.serving)
         self.predictions = Predictions(self.engine, self.base_models, self.decoder, self.serving)
         await self.tasks.start()
 
-    async def ready_task(self, **settings: object) -> TaskView:
+    async def ready_task(self, **settings: Any) -> TaskView:  # noqa: ANN401  # fields of NewTask
         """A task with two classes, dark and bright, that is ready."""
-        task, _ = await self.tasks.create(NewTask(**({"uploads": dark_and_bright()} | settings)), wait_s=5)
+        task, _ = await self.tasks.create(NewTask(**{"uploads": dark_and_bright(), **settings}), wait_s=5)
         assert task.state == "ready"
         return task
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the tables of this release, to copy."""
+    path = tmp_path_factory.mktemp("migrated") / "handful.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def house(tmp_path: Path, migrated_file: Path) -> AsyncIterator[House]:
     url = f"sqlite:///{tmp_path}/handful.db"
-    migrate(url)
+    shutil.copy(migrated_file, tmp_path / "handful.db")
     save_base_model(tmp_path / "models" / "drawn.safetensors", id_="drawn", suits="drawings", channels=1)
     save_base_model(tmp_path / "models" / "photo.safetensors", id_="photo", suits="photographs", channels=3)
     database, artifacts = Database(url), FileArtifacts(tmp_path / "artifacts")

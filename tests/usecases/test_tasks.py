@@ -1,7 +1,7 @@
 """Creating, listing and deleting tasks."""
 
 import asyncio
-from collections.abc import Mapping
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -75,8 +75,7 @@ async def test_a_slow_adaptation_is_shown_as_adapting(house: House) -> None:
 async def test_a_task_is_adapted_although_its_client_left(house: House) -> None:
     house.engine.open_gate.clear()
     request = asyncio.create_task(house.tasks.create(NewTask(uploads=dark_and_bright()), wait_s=10))
-    while not house.engine.requests:
-        await asyncio.sleep(0.01)
+    await house.engine.arrivals.acquire()
     request.cancel()
     house.engine.open_gate.set()
     await house.tasks.stop()
@@ -115,7 +114,9 @@ async def test_an_adaptation_with_an_unexpected_error_fails_without_telling_secr
     house.engine.failures.append(RuntimeError("/secret/path"))
     task, _ = await house.tasks.create(NewTask(uploads=dark_and_bright()), wait_s=5)
     error = (await house.tasks.version(task.id, 1)).error
-    assert error == VersionError("service-error", "Something went wrong inside Handful", "the adaptation failed: RuntimeError")
+    assert error == VersionError(
+        "service-error", "Something went wrong inside Handful", "the adaptation failed: RuntimeError"
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,10 +144,10 @@ async def test_an_adaptation_with_an_unexpected_error_fails_without_telling_secr
     ],
 )
 async def test_a_task_that_cannot_be_right_is_not_stored(
-    house: House, settings: Mapping[str, object], error: type[ServiceError]
+    house: House, settings: dict[str, Any], error: type[ServiceError]
 ) -> None:
     with pytest.raises(error):
-        await house.tasks.create(NewTask(**({"uploads": dark_and_bright()} | settings)), wait_s=5)
+        await house.tasks.create(NewTask(**{"uploads": dark_and_bright(), **settings}), wait_s=5)
     assert await stored_tasks(house) == 0
 
 
@@ -247,7 +248,7 @@ async def test_an_empty_task_has_no_version(house: House) -> None:
     [({"base_model": "nothing"}, UnknownBaseModel), ({"base_model": "drawn", "learner": "knn"}, UnknownLearner)],
 )
 async def test_an_empty_task_that_could_never_be_adapted_is_refused(
-    house: House, settings: Mapping[str, str], error: type[ServiceError]
+    house: House, settings: dict[str, Any], error: type[ServiceError]
 ) -> None:
     with pytest.raises(error):
         await house.tasks.create_empty(NewTask(**settings))
