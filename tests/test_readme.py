@@ -1,0 +1,116 @@
+"""What README says is run: its commands against a service, its Python, its tables against the code."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from service import settings
+from service.cli.base_models import SHIPPED
+from service.errors import error_classes
+from service.metalearning.header import read_header
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+README_URL = "http://127.0.0.1:8000"
+VARYING = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # ids
+    r"|\d{4}-\d\d-\d\d[ T][\d:.]+(Z|\+00:00)?"  # times
+    r"|\d+(\.\d+)?(e-?\d+)?(?=[,}\t]|$)"  # probabilities, milliseconds, counts
+)
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of README in a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands_and_output(block: str) -> tuple[str, list[str]]:
+    """A shell script of a console block's commands, and the lines they are said to print."""
+    lines = block.splitlines()
+    commands = [line[2:] for line in lines if line.startswith(("$ ", "> "))]
+    return "\n".join(commands), [line for line in lines if not line.startswith(("$ ", "> "))]
+
+
+def steady(line: str) -> str:
+    """A line of output without what differs from run to run."""
+    return VARYING.sub("~", line).rstrip()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.timeout(300)
+def test_the_commands_of_readme_print_what_it_says(service_url: str, tmp_path: Path) -> None:
+    scripts, said = zip(*(commands_and_output(block) for block in blocks("console")), strict=True)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "HANDFUL_URL": service_url, "COLUMNS": "200"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(scripts).replace(README_URL, service_url)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = [steady(line) for line in done.stdout.splitlines()]
+    assert printed == [steady(line) for lines in said for line in lines]
+
+
+@pytest.mark.timeout(300)
+def test_the_python_of_readme_runs_and_prints_what_it_says(service_url: str, tmp_path: Path) -> None:
+    (example,) = (block for block in blocks("console") if "python -c" in block)
+    script, _ = commands_and_output(example)
+    drawing = script[script.index('python -c "') : script.index("python -m zipfile")]
+    (program,) = blocks("python")
+    command = f"{drawing.strip()}\npython - <<'END'\n{program.replace(README_URL, service_url)}\nEND"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=tmp_path,
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = re.findall(r"# prints (.*)$", program, re.MULTILINE)
+    assert done.stdout.splitlines() == said
+
+
+def test_the_settings_of_readme_are_those_of_the_code() -> None:
+    assert settings.table() in README
+
+
+def test_every_problem_that_a_client_can_meet_is_in_readme() -> None:
+    internal = {"ServiceError", "Unavailable", "ImageError", "ArtifactError", "SetupError"}
+    met = {
+        cls.problem_type()
+        for cls in error_classes()
+        if cls.__module__ == "service.errors" and cls.__name__ not in internal and cls.status != 500
+    }
+    assert {kind for kind in met if f"`{kind}`" not in README} == set()
+
+
+def test_every_file_that_readme_names_exists() -> None:
+    named = set(re.findall(r"`((?:service|tests)/[\w/.-]+)`", README))
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_the_recipe_of_readme_can_be_trained() -> None:
+    from service.metalearning.recipe import recipe_from_tables  # noqa: PLC0415  # torch, once a test needs it
+
+    (recipe,) = blocks("toml")
+    assert recipe_from_tables(tomllib.loads(recipe)).data == "folder"
+
+
+def test_the_figures_of_readme_are_those_of_the_base_models() -> None:
+    missing = [
+        f"{header.id}: {figure}"
+        for header in map(read_header, sorted(SHIPPED.glob("*.safetensors")))
+        for figure in header.figures
+        if f"{figure.accuracy:.1f} ± {figure.interval_95:.1f}" not in README
+    ]
+    assert missing == []
