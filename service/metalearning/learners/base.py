@@ -7,7 +7,7 @@ nothing above this package names an algorithm.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -162,13 +162,13 @@ def with_prior(task: TaskParameters, prior: Sequence[float] | None) -> TaskParam
     return {**task, "head.bias": bias + bias.new_tensor(prior).mul(len(prior)).log()}
 
 
-def check_finite(task: TaskParameters) -> None:
-    """Refuse task parameters that steps have blown up.
+def check_finite(tensors: Iterable[Tensor]) -> None:
+    """Refuse what gradient steps have blown up.
 
     Raises:
         InvalidOption: some entry is infinite or not a number.
     """
-    if not all(bool(tensor.isfinite().all()) for tensor in task.values()):
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
         raise InvalidOption("the adaptation diverged: lower lr or steps")
 
 
@@ -178,5 +178,5 @@ def settled(task: TaskParameters) -> TaskParameters:
     Raises:
         InvalidOption: they are not finite.
     """
-    check_finite(task)
+    check_finite(task.values())
     return {name: p.detach().clone(memory_format=torch.contiguous_format) for name, p in task.items()}

@@ -93,7 +93,11 @@ class GradientLearner(Learner, ABC):
         with torch.no_grad():
             fast = dict(self._adapted()) | self._start_head(images, targets, pause=pause)
             fast = descended(fast, gradients, steps=self.steps, lr=self.lr)
-            return settled(fast | self._statistics(fast, images, targets))
+            task = fast | self._statistics(fast, images, targets)
+            for chunk in chunks:  # parameters can be finite and yet too large to answer with
+                pause()
+                check_finite([self._query_loss(task, *chunk)])
+            return settled(task)
 
     def _solutions(self, images: TaskImages, targets: TaskTargets, *, graph: bool) -> Fast:
         """The inner loop's results for a batch of tasks, each tensor with a leading axis of tasks.
@@ -265,7 +269,7 @@ class ANIL(HeadLearner):
             return [slope.T @ features, slope.sum(0)]
 
         head = descended(head, gradients, steps=self.steps, lr=self.lr)
-        check_finite(head)
+        check_finite([*head.values(), F.linear(features, head["head.weight"], head["head.bias"])])
         return head
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from service.metalearning.episodes import SupportSet
+from service.metalearning.header import Setting
 from service.metalearning.learners import LEARNERS
 from service.metalearning.learners.closed_form import HeadLearner, ProtoNet, Ridge, ridge_weight
 from service.metalearning.normalisation import MOMENTUM, BatchStatistics, named_statistics
@@ -55,6 +56,39 @@ def test_ridge_weighs_classes_alike() -> None:
     torch.testing.assert_close(head["head.weight"], torch.tensor([[0.6, 0.0], [0.0, 0.6]]))
 
 
+def test_with_mean_errors_ridge_does_not_see_how_large_a_class_is(generator: torch.Generator) -> None:
+    learner, support = Ridge(make_network(), loss="mean"), make_support_set(generator)
+    unbalanced = copied_class(support, 0, copies=6)
+    torch.testing.assert_close(dict(learner.adapt(unbalanced)), dict(learner.adapt(support)))
+
+
+def test_an_intercept_is_a_constant_feature() -> None:
+    # Features are zero, so only the constant sqrt(4) speaks: v minimises (2v - 1)^2 + (2v)^2 + 2 v^2 = 10 v^2 - 4v + 1
+    # for either class, v = 0.2, and the bias is 2v.
+    head = Ridge(make_network(), penalty=2.0, scale=1.0, intercept=4.0).head(torch.zeros(2, 3), torch.tensor([0, 1]))
+    torch.testing.assert_close(head["head.bias"], torch.tensor([0.4, 0.4]))
+    torch.testing.assert_close(head["head.weight"], torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("loss", ["sum", "mean"])
+@pytest.mark.parametrize("counts", [(2, 2, 2), (1, 2, 5)])
+def test_renaming_classes_renames_the_rows_of_a_head_with_intercept(
+    loss: str, counts: tuple[int, ...], generator: torch.Generator
+) -> None:
+    learner = Ridge(make_network(), intercept=2.0, loss=loss)
+    support, names = make_support_set(generator, counts=counts), torch.tensor([2, 0, 1])
+    renamed = learner.adapt(SupportSet(support.images, names[support.labels]))
+    before = learner.adapt(support)
+    torch.testing.assert_close({key: rows[names] for key, rows in renamed.items()}, dict(before))
+
+
+def test_with_intercept_ridge_survives_classes_of_one_image_and_of_copies(generator: torch.Generator) -> None:
+    learner = Ridge(make_network(), intercept=2.0, loss="mean")
+    support = copied_class(make_support_set(generator, counts=(1, 1, 1)), 2, copies=9)
+    answers = learner.predict(learner.adapt(support), support.images).argmax(1)
+    torch.testing.assert_close(answers, support.labels)
+
+
 @pytest.mark.parametrize(("n_support", "n_features"), [(3, 8), (8, 3), (5, 5)])
 def test_the_smaller_system_gives_the_same_ridge(n_support: int, n_features: int, generator: torch.Generator) -> None:
     inputs = torch.randn(n_support, n_features, generator=generator).double()
@@ -71,9 +105,14 @@ def test_ridge_survives_duplicate_images(generator: torch.Generator) -> None:
     torch.testing.assert_close(learner.predict(learner.adapt(support), image), torch.tensor([[0.5, 0.5]]))
 
 
-@pytest.mark.parametrize("name", ["protonet", "ridge", "anil"])
-def test_a_class_of_8_is_found_beside_one_of_500(name: str, generator: torch.Generator) -> None:
-    learner = _head_learner(name)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("protonet", {}), ("ridge", {}), ("ridge", {"intercept": 2.0, "loss": "mean"}), ("anil", {})],
+)
+def test_a_class_of_8_is_found_beside_one_of_500(
+    name: str, settings: dict[str, Setting], generator: torch.Generator
+) -> None:
+    learner = _head_learner(name, **settings)
     support, labels = _overlapping_classes(generator, counts=(8, 500))
     head = learner.head(support, labels)
     query, query_labels = _overlapping_classes(generator, counts=(300, 300))
@@ -145,8 +184,8 @@ def test_features_in_chunks_are_the_features(name: str, generator: torch.Generat
     torch.testing.assert_close(dict(learner.adapt(support)), {key: tensor.detach() for key, tensor in whole.items()})
 
 
-def _head_learner(name: str) -> HeadLearner:
-    learner = LEARNERS[name](make_network())
+def _head_learner(name: str, **settings: Setting) -> HeadLearner:
+    learner = LEARNERS[name](make_network(), **settings)
     assert isinstance(learner, HeadLearner)
     return learner
 

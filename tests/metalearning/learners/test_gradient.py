@@ -202,6 +202,14 @@ def test_a_diverged_adaptation_says_so(name: str) -> None:
         learner.adapt(SupportSet(images, torch.tensor([0, 1])))
 
 
+@pytest.mark.parametrize("name", ["maml", "anil"])
+def test_parameters_too_large_to_answer_with_are_refused(name: str, generator: torch.Generator) -> None:
+    learner = LEARNERS[name](make_network(dtype=torch.float32), steps=1, lr=10.0)
+    support = make_support_set(generator, dtype=torch.float32)
+    with pytest.raises(InvalidOption, match="diverged: lower lr"):
+        learner.adapt(SupportSet(3e19 * support.images, support.labels))
+
+
 def test_predictions_can_pass_between_steps(generator: torch.Generator) -> None:
     pauses: list[int] = []
     MAML(make_network(), steps=7).adapt(make_support_set(generator), pause=lambda: pauses.append(1))
