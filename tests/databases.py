@@ -6,7 +6,9 @@ two usual users.
 
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -25,12 +27,24 @@ USERS = ("postgres", "root")
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
     """The URL of a database of this test session, empty at first and dropped afterwards."""
-    user = _user_that_is_let_in()
-    name = f"handful_test_{secrets.token_hex(6)}"
-    with psycopg.connect(SERVER, user=user, autocommit=True) as connection:
-        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-        yield database_url(SERVER).set(database=name, username=user).render_as_string(hide_password=False)
-        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+    with _throwaway_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql_url() -> Iterator[str]:
+    """The URL of another one, with the tables of this release."""
+    with _throwaway_database() as url:
+        migrate(url)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the tables of this release, to copy."""
+    path = tmp_path_factory.mktemp("migrated") / "handful.db"
+    migrate(f"sqlite:///{path}")
+    return path
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -43,11 +57,15 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-@pytest.fixture
-def migrated_url(empty_url: str) -> str:
-    """The URL of a database with the tables of this release and nothing in them."""
-    migrate(empty_url)
-    return empty_url
+@pytest.fixture(params=["sqlite", "postgresql"])
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database with the tables of this release and nothing in them, of each kind."""
+    if request.param == "sqlite":
+        path: Path = request.getfixturevalue("migrated_sqlite_file")
+        return f"sqlite:///{shutil.copy(path, tmp_path / 'handful.db')}"
+    url: str = request.getfixturevalue("migrated_postgresql_url")
+    _execute(url, "DELETE FROM task")
+    return url
 
 
 @pytest.fixture
@@ -56,6 +74,18 @@ async def database(migrated_url: str) -> AsyncIterator[Database]:
     opened = Database(migrated_url)
     yield opened
     await opened.close()
+
+
+@contextmanager
+def _throwaway_database() -> Iterator[str]:
+    user = _user_that_is_let_in()
+    name = f"handful_test_{secrets.token_hex(6)}"
+    with psycopg.connect(SERVER, user=user, autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        try:
+            yield database_url(SERVER).set(database=name, username=user).render_as_string(hide_password=False)
+        finally:
+            connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
 def _user_that_is_let_in() -> str:

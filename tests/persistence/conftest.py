@@ -1,5 +1,19 @@
 """The tables on SQLite and on PostgreSQL."""
 
-from tests.databases import database, empty_url, migrated_url, postgresql_url
+from tests.databases import (
+    database,
+    empty_url,
+    migrated_postgresql_url,
+    migrated_sqlite_file,
+    migrated_url,
+    postgresql_url,
+)
 
-__all__ = ["database", "empty_url", "migrated_url", "postgresql_url"]
+__all__ = [
+    "database",
+    "empty_url",
+    "migrated_postgresql_url",
+    "migrated_sqlite_file",
+    "migrated_url",
+    "postgresql_url",
+]

@@ -23,7 +23,6 @@ from service.metalearning.header import (
     header_to_json,
 )
 from service.persistence.database import Database
-from service.persistence.migrate import migrate
 from service.usecases.base_models import BaseModels
 from service.usecases.decoding import Decoder
 from service.usecases.limits import Limits
@@ -32,7 +31,10 @@ from service.usecases.serving import ServingVersions
 from service.usecases.tasks import NewTask, Tasks
 from service.usecases.uploads import LabelledUpload, Upload
 from service.usecases.views import TaskView
+from tests.databases import migrated_sqlite_file
 from tests.fakes import FakeEngine
+
+__all__ = ["migrated_sqlite_file"]
 
 LIMITS = Limits(file_bytes=100_000, support_images=20, max_classes=5, prediction_images=8, image_pixels=250_000)
 
@@ -65,18 +67,9 @@ class House:
         return task
 
 
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with the tables of this release, to copy."""
-    path = tmp_path_factory.mktemp("migrated") / "handful.db"
-    migrate(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-async def house(tmp_path: Path, migrated_file: Path) -> AsyncIterator[House]:
-    url = f"sqlite:///{tmp_path}/handful.db"
-    shutil.copy(migrated_file, tmp_path / "handful.db")
+async def house(tmp_path: Path, migrated_sqlite_file: Path) -> AsyncIterator[House]:
+    url = f"sqlite:///{shutil.copy(migrated_sqlite_file, tmp_path / 'handful.db')}"
     save_base_model(tmp_path / "models" / "drawn.safetensors", id_="drawn", suits="drawings", channels=1)
     save_base_model(tmp_path / "models" / "photo.safetensors", id_="photo", suits="photographs", channels=3)
     database, artifacts = Database(url), FileArtifacts(tmp_path / "artifacts")
