@@ -46,8 +46,8 @@ class Dataset:
     name: str
     images: UInt8[Tensor, "n_images channels height width"]
     class_names: tuple[str, ...]
-    rows: tuple[Int[Tensor, " n_of_class"], ...]
-    query_rows: tuple[Int[Tensor, " n_of_class"], ...] | None = None
+    rows: tuple[Int[Tensor, " _"], ...]
+    query_rows: tuple[Int[Tensor, " _"], ...] | None = None
 
     @property
     def n_classes(self) -> int:

@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from service.metalearning.backbones import build_backbone
 from service.metalearning.datasets import Dataset
 from service.metalearning.header import BackboneSpec, BaseModelHeader, LearnerOffer, Setting
 from service.metalearning.learners import LEARNERS
-from service.metalearning.learners.base import Network
 from service.metalearning.recipe import Recipe, recipe_to_tables
 from service.metalearning.training_state import TrainingState
 
@@ -29,14 +26,12 @@ def trained_header(
         state: the run at its end.
         offers: settings of each learner offered, the default first.
     """
-    spec = BackboneSpec(recipe.backbone.name, recipe.backbone.settings)
-    backbone = build_backbone(spec)
-    network = Network(backbone, n_features(backbone))
+    network = state.learner.network
     return BaseModelHeader(
         id=recipe.id,
         purpose=recipe.purpose,
         suits=recipe.suits,
-        backbone=spec,
+        backbone=BackboneSpec(recipe.backbone.name, recipe.backbone.settings),
         n_features=network.n_features,
         input=recipe.input,
         scaling=recipe.scaling,
@@ -46,13 +41,6 @@ def trained_header(
         },
         provenance=_provenance(recipe, dataset, state),
     )
-
-
-def n_features(backbone: nn.Module) -> int:
-    """Length of the backbone's feature vector, which every backbone tells."""
-    length = backbone.n_features
-    assert isinstance(length, int)
-    return length
 
 
 def _provenance(recipe: Recipe, dataset: Dataset, state: TrainingState) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from service.metalearning.learners import LEARNERS
 from service.metalearning.learners.base import Learner, Network
 from service.metalearning.normalisation import BatchStatistics, move_buffers
 from service.metalearning.preprocessing import scaled
-from service.metalearning.provenance import n_features, trained_header
+from service.metalearning.provenance import trained_header
 from service.metalearning.recipe import OptimizerSettings, Recipe, ValidationSettings, recipe_to_tables
 from service.metalearning.sampling import check_drawable, draw_episode
 from service.metalearning.serialization import save_base_model
@@ -34,8 +34,8 @@ from service.metalearning.training_data import TrainingData
 from service.metalearning.training_state import TrainingState, read_state, write_state
 
 LOG_EVERY_STEPS = 50
-_SETTLING_BATCHES = 100
-_SETTLING_IMAGES = 256
+_SETTLING_IMAGES = 25_600
+_SETTLING_BATCH = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,13 +199,14 @@ class _Run:
         if self.answering.network.statistics != "running":
             return
         rows = torch.cat(self.data.train.rows)
-        generator = torch.Generator().manual_seed(self.recipe.seed)
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.recipe.seed))
+        n_seen = 0
         with torch.no_grad():
-            for index in range(_SETTLING_BATCHES):
-                chosen = rows[torch.randint(len(rows), (_SETTLING_IMAGES,), generator=generator)]
+            for chosen in torch.split(rows[order][:_SETTLING_IMAGES], _SETTLING_BATCH):
                 batch = BatchStatistics()
                 self.answering.network.backbone(scaled(self.data.train.images[chosen], self.recipe.scaling), batch)
-                move_buffers(batch, 1 / (index + 1))
+                n_seen += len(chosen)
+                move_buffers(batch, len(chosen) / n_seen)
 
     def _offers(self) -> dict[str, dict[str, Setting]]:
         """The learners offered: settings that training has learned, unless the recipe says another."""
@@ -245,8 +246,9 @@ class _Run:
         state.loss_sum = 0.0
         fresh = newest is not None and newest["step"] > state.step - LOG_EVERY_STEPS
         measured = progress.validation if fresh else None
-        line = {"step": state.step, "loss": progress.loss, "lr": lr, "elapsed_s": elapsed_s, "validation": measured}
-        state.log.append(line)
+        state.log.append(
+            {"step": state.step, "loss": progress.loss, "lr": lr, "elapsed_s": elapsed_s, "validation": measured}
+        )
         return progress
 
 
@@ -255,11 +257,13 @@ def _initial_learner(recipe: Recipe) -> Learner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         backbone = build_backbone(BackboneSpec(recipe.backbone.name, recipe.backbone.settings))
-        network = Network(backbone, n_features(backbone)).to(memory_format=torch.channels_last)
+        n_features = backbone.n_features
+        assert isinstance(n_features, int)
+        network = Network(backbone, n_features).to(memory_format=torch.channels_last)
         return LEARNERS[recipe.learner.name](network, **recipe.learner.settings)
 
 
-def _write_log(path: Path, lines: Sequence[Mapping[str, float | None]]) -> None:
+def _write_log(path: Path, lines: Sequence[Mapping[str, object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["step", "loss", "lr", "elapsed_s", "validation"])
         writer.writeheader()

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from service.errors import CheckpointError
+from service.metalearning.learners.base import Learner
 
 _METADATA_KEY = "handful-training"
 
@@ -37,7 +38,7 @@ class TrainingState:
         elapsed_s: training time over all sessions.
     """
 
-    learner: nn.Module
+    learner: Learner
     average: dict[str, Tensor]
     optimizer: torch.optim.Adam
     generator: torch.Generator
@@ -45,7 +46,7 @@ class TrainingState:
     step: int = 0
     loss_sum: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
-    log: list[dict[str, float | None]] = field(default_factory=list)
+    log: list[dict[str, object]] = field(default_factory=list)
     elapsed_s: float = 0.0
 
 
