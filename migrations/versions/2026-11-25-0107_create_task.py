@@ -26,7 +26,6 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_task"),
     )
-    op.create_index("ix_task_name", "task", ["name"])
     op.create_index("ix_task_state_id", "task", ["state", "id"])
 
     op.create_table(

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -85,6 +86,7 @@ async def check_schema(database: Database) -> None:
         )
 
 
+@cache
 def needed_revision() -> str:
     """The newest revision among the migrations of this release."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()

@@ -54,7 +54,7 @@ class Task(Base):
     __table_args__ = (Index(None, "state", "id"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    name: Mapped[str | None] = mapped_column(String(NAME_CHARS), index=True)
+    name: Mapped[str | None] = mapped_column(String(NAME_CHARS))
     state: Mapped[str] = mapped_column(String(16), default="empty")
     base_model: Mapped[str | None] = mapped_column(String(NAME_CHARS))
     learner: Mapped[str | None] = mapped_column(String(NAME_CHARS))

@@ -116,11 +116,16 @@ class VersionRows:
             return taken
 
     async def renew(self, lease: Lease, version_ids: Collection[UUID]) -> None:
-        """Hold these versions for another while, as far as they are still the owner's."""
+        """Hold these versions for another while, as far as they are still the owner's.
+
+        A version that another transaction changes at this moment is passed over: waiting for several of them without
+        their tasks' locks could be waiting in a circle.
+        """
+        held = (Version.id.in_(version_ids), Version.lease_owner == lease.owner, Version.state.in_(UNFINISHED))
         async with self._database.write() as session:
             await session.execute(
                 update(Version)
-                .where(Version.id.in_(version_ids), Version.lease_owner == lease.owner, Version.state.in_(UNFINISHED))
+                .where(Version.id.in_(select(Version.id).where(*held).with_for_update(skip_locked=True)))
                 .values(lease_expires_at=database_time(lease.seconds))
                 .execution_options(synchronize_session=False)
             )

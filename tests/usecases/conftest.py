@@ -3,6 +3,7 @@
 import io
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,10 @@ from service.usecases.serving import ServingVersions
 from service.usecases.tasks import NewTask, Tasks
 from service.usecases.uploads import LabelledUpload, Upload
 from service.usecases.views import TaskView
-from tests.databases import migrated_sqlite_file
+from tests.databases import migrated_postgresql_url, migrated_sqlite_file
 from tests.fakes import FakeEngine
 
-__all__ = ["migrated_sqlite_file"]
+__all__ = ["migrated_postgresql_url", "migrated_sqlite_file"]
 
 LIMITS = Limits(file_bytes=100_000, support_images=20, max_classes=5, prediction_images=8, image_pixels=250_000)
 
@@ -70,19 +71,28 @@ class House:
 @pytest.fixture
 async def house(tmp_path: Path, migrated_sqlite_file: Path) -> AsyncIterator[House]:
     url = f"sqlite:///{shutil.copy(migrated_sqlite_file, tmp_path / 'handful.db')}"
-    save_base_model(tmp_path / "models" / "drawn.safetensors", id_="drawn", suits="drawings", channels=1)
-    save_base_model(tmp_path / "models" / "photo.safetensors", id_="photo", suits="photographs", channels=3)
-    database, artifacts = Database(url), FileArtifacts(tmp_path / "artifacts")
-    engine, base_models, decoder = FakeEngine(artifacts), BaseModels([tmp_path / "models"]), Decoder(LIMITS)
+    async with open_house(url, tmp_path) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_house(url: str, folder: Path) -> AsyncIterator[House]:
+    """A house on a database with tables; several may share it and the folder."""
+    save_base_model(folder / "models" / "drawn.safetensors", id_="drawn", suits="drawings", channels=1)
+    save_base_model(folder / "models" / "photo.safetensors", id_="photo", suits="photographs", channels=3)
+    database, artifacts = Database(url), FileArtifacts(folder / "artifacts")
+    engine, base_models, decoder = FakeEngine(artifacts), BaseModels([folder / "models"]), Decoder(LIMITS)
     serving = ServingVersions(database)
     tasks = Tasks(database, engine, artifacts, base_models, decoder, serving)
     predictions = Predictions(engine, base_models, decoder, serving)
-    built = House(database, engine, artifacts, base_models, decoder, serving, tasks, predictions, tmp_path)
+    opened = House(database, engine, artifacts, base_models, decoder, serving, tasks, predictions, folder)
     await tasks.start()
-    yield built
-    await built.tasks.stop(grace_s=1)
-    decoder.close()
-    await database.close()
+    try:
+        yield opened
+    finally:
+        await opened.tasks.stop(grace_s=1)
+        decoder.close()
+        await database.close()
 
 
 def save_base_model(path: Path, *, id_: str, suits: str, channels: int, note: str = "") -> None:
