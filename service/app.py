@@ -75,9 +75,18 @@ def serve(settings: Settings) -> None:
         grace_s = max(settings.deadline_s, MAX_WAIT_S) + _GRACE_MARGIN_S
         config = server_config(app, host=settings.host, port=settings.port, grace_s=grace_s)
         servers.append(DrainingServer(config, lifecycle=lifecycle, drain_s=settings.drain_s))
-        servers[0].run()
+        _run(servers[0], settings)
         if lifecycle.failure is not None:
             raise lifecycle.failure
+
+
+def _run(server: DrainingServer, settings: Settings) -> None:
+    try:
+        server.run()
+    except SystemExit:  # uvicorn's way to say that it cannot listen; it has logged why
+        raise SetupError(
+            f"cannot listen on {settings.host} port {settings.port}: it is in use, or not of this machine"
+        ) from None
 
 
 def database_url(settings: Settings) -> str:

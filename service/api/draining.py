@@ -1,11 +1,9 @@
 """The HTTP server as it ends: still listening for a while, then finishing what is in flight.
 
 Why: a load balancer goes on sending for some seconds after a process was told to end, and uvicorn by itself closes
-its listener at once. Also here: what the server says to bytes that are no HTTP, as a problem document.
+its listener at once.
 """
 
-import json
-import logging
 import os
 import signal
 import time
@@ -13,33 +11,11 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.api.deps import Lifecycle
-from service.api.problems import MEDIA_TYPE, problem_document
-from service.errors import MalformedRequest
-from service.telemetry import new_request_id
+from service.api.protocol import BoundedProtocol
 
 KEEP_ALIVE_S: Final = 30
-
-_log = logging.getLogger("handful")
-
-
-class ProblemProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP, with a problem document for what it cannot parse."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse bytes that are no HTTP request, and close the connection."""
-        request_id = new_request_id()
-        document = problem_document(MalformedRequest("this is not an HTTP request that can be read"))
-        body = json.dumps(document | {"request_id": request_id}).encode("ascii")
-        head = (
-            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-            f"x-request-id: {request_id}\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
-        )
-        _log.info("refused bytes that are no HTTP request: %s", msg)
-        self.transport.write(head.encode("ascii") + body)
-        self.transport.close()
 
 
 class DrainingServer(uvicorn.Server):
@@ -74,7 +50,7 @@ def server_config(app: object, *, host: str, port: int, grace_s: float) -> uvico
         app,  # type: ignore[arg-type]  # an ASGI application; uvicorn's own types are narrower than its use
         host=host.strip("[]"),
         port=port,
-        http=ProblemProtocol,
+        http=BoundedProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from service.usecases.tasks import NewTask
 from service.usecases.uploads import LabelledUpload
@@ -18,6 +18,7 @@ Item = TypeVar("Item")
 
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
+ProblemType = Annotated[str, AfterValidator(lambda name: name if name.startswith("/") else f"/problems/{name}")]
 Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Wait = Annotated[float, Field(ge=0, le=MAX_WAIT_S, allow_inf_nan=False, description="seconds to wait for the result")]
 
@@ -130,9 +131,9 @@ class StoredExamples(_Answered):
 
 
 class VersionProblem(_Answered):
-    """Why a version failed."""
+    """Why a version failed; `type` is that of a problem document."""
 
-    type: str
+    type: ProblemType
     title: str
     detail: str
 

@@ -90,3 +90,10 @@ def create(client: httpx.Client, *more: tuple[str, tuple[None, bytes]], n_way: i
     assert response.status_code == 201, response.text
     task: dict[str, Any] = response.json()
     return task
+
+
+async def create_async(client: httpx.AsyncClient) -> str:
+    """The id of a task of the toy base model that is ready."""
+    response = await client.post("/v1/tasks", files=[*support(), field("base_model", "toy")])
+    assert response.status_code == 201, response.text
+    return str(response.json()["id"])

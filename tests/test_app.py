@@ -1,0 +1,187 @@
+"""The service as a process: quick to answer, alone on its data, honest about what is wrong, orderly at its end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.app import serve
+from service.errors import SetupError
+from service.settings import load_settings
+from tests.engine.toy_tasks import save_toy_base_model
+
+START_S = 60.0
+KEY = "a-long-random-key"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that was started, and a client of it."""
+
+    process: subprocess.Popen[bytes]
+    client: httpx.Client
+    log: Path
+
+    def wait_for(self, path: str, status: int) -> httpx.Response:
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                response = self.client.get(path)
+            except httpx.TransportError:
+                response = None
+            if response is not None and response.status_code == status:
+                return response
+            assert time.monotonic() < deadline, self.log.read_text()
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+
+
+def command(folder: Path, **settings: str) -> tuple[list[str], dict[str, str]]:
+    told = {"DATA_DIR": str(folder / "data"), "DEVICE": "cpu", "DRAIN_S": "0"} | settings
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDFUL_")}
+    environment |= {f"HANDFUL_{name}": value for name, value in told.items()} | {"OMP_NUM_THREADS": "1"}
+    return [sys.executable, "-m", "service", "serve"], environment
+
+
+@contextmanager
+def running(folder: Path, **settings: str) -> Iterator[Running]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments, environment = command(folder, PORT=str(port), **settings)
+    log = folder / "log.txt"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(arguments, cwd=folder, env=environment, stdout=stream, stderr=stream)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            yield Running(process, client, log)
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def refused(folder: Path, **settings: str) -> str:
+    """What a service says that does not start."""
+    arguments, environment = command(folder, **({"PORT": "0"} | settings))
+    done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, timeout=START_S, check=False)
+    assert done.returncode == 1, done.stderr
+    assert b"Traceback" not in done.stderr
+    return done.stderr.decode()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "models").mkdir()
+    save_toy_base_model(tmp_path / "models" / "toy.safetensors")
+    return tmp_path
+
+
+def test_a_service_starts_alone_and_ends_in_order(folder: Path) -> None:
+    """One start for several truths, because a start takes seconds."""
+    with running(folder, DRAIN_S="1.5", BASE_MODELS_DIR="models", API_KEY=KEY, HOST="0.0.0.0") as service:
+        # the listener answers long before the worker is warm
+        starting = service.wait_for("/livez", 200)
+        assert starting.json() == {"status": "live"}
+        service.wait_for("/readyz", 200)
+
+        # a second service on the same data refuses in one sentence
+        assert "another service is running on the data folder" in refused(folder)
+
+        # the key is asked for
+        assert service.client.get("/v1/tasks").status_code == 401
+        assert service.client.get("/v1/tasks", headers={"X-API-Key": KEY}).json()["items"] == []
+        assert service.client.get("/docs").status_code == 200
+        assert service.client.get("/openapi.json").status_code == 401
+
+        # the API process has no torch and no card; the worker has
+        modules = Path(f"/proc/{service.process.pid}/maps").read_text()
+        assert "libtorch" not in modules
+
+        # after SIGTERM it still answers, says that it ends, and closes each connection
+        service.process.send_signal(signal.SIGTERM)
+        draining = service.wait_for("/readyz", 503)
+        assert draining.headers["connection"] == "close"
+        assert draining.json()["errors"][0]["code"] == "draining"
+        assert service.client.get("/livez").status_code == 200
+        assert service.process.wait(20) == 0
+    assert "ready: device cpu" in service.log.read_text()
+
+
+def test_what_is_in_flight_is_finished_and_a_second_signal_ends_at_once(folder: Path) -> None:
+    with running(folder, BASE_MODELS_DIR="models") as service:
+        service.wait_for("/readyz", 200)
+        answers: list[httpx.Response] = []
+
+        def body() -> Iterator[bytes]:
+            yield b'{"name": '
+            time.sleep(1)
+            yield b'"slow"}'
+
+        def create() -> None:
+            headers = {"Content-Type": "application/json"}
+            answers.append(httpx.post(service.client.base_url.join("/v1/tasks"), content=body(), headers=headers))
+
+        slow = threading.Thread(target=create)
+        slow.start()
+        time.sleep(0.3)
+        service.process.send_signal(signal.SIGTERM)
+        slow.join(20)
+        assert [answer.status_code for answer in answers] == [201]
+        assert service.process.wait(20) == 0
+
+    with running(folder, BASE_MODELS_DIR="models", DRAIN_S="600") as service:
+        service.wait_for("/livez", 200)
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_for("/readyz", 503)
+        time.sleep(0.2)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(5) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"host": "0.0.0.0"}, "HANDFUL_API_KEY is not set"),
+        ({"database_url": "mysql://localhost/handful"}, "mysql"),
+        ({"database_url": "sqlite:///empty.db"}, "handful migrate"),
+        ({"data_dir": "/proc/handful"}, "cannot be written"),
+    ],
+)
+def test_what_cannot_run_says_why_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("service.app.configure_logging", lambda _: None)
+    with pytest.raises(SetupError, match=sentence) as caught:
+        serve(load_settings(**settings))
+    assert "\n" not in caught.value.message
+
+
+def test_a_damaged_base_model_ends_the_process_with_one_sentence(folder: Path) -> None:
+    path = folder / "models" / "toy.safetensors"
+    path.write_bytes(path.read_bytes()[:-200])
+    assert "toy.safetensors" in refused(folder, BASE_MODELS_DIR="models").splitlines()[-1]
+
+
+def test_a_port_that_is_taken_ends_the_process_with_one_sentence(folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        said = refused(folder, PORT=str(taken.getsockname()[1]))
+    assert "cannot listen on" in said.splitlines()[-1]
+
+
+def test_the_api_process_imports_no_torch() -> None:
+    script = "import sys, service.app, service.cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"
