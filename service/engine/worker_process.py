@@ -205,6 +205,9 @@ async def _spawned(descriptor: int, options: WorkerOptions) -> asyncio.subproces
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
     }
+    # Threads that spin while they wait for one that has no core make everything stand still: on 2 busy cores, 2
+    # spinning threads were seen to predict 4 to 16 images a second, 2 sleeping ones 1,100 to 1,800.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command = (sys.executable, "-P", "-m", "service.engine.process_worker", str(descriptor))
     return await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, pass_fds=(descriptor,), env=environment
