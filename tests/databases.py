@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -27,16 +26,22 @@ USERS = ("postgres", "root")
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
     """The URL of a database of this test session, empty at first and dropped afterwards."""
-    with _throwaway_database() as url:
-        yield url
+    user = _user_that_is_let_in()
+    name = f"handful_test_{secrets.token_hex(6)}"
+    with psycopg.connect(SERVER, user=user, autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        try:
+            yield database_url(SERVER).set(database=name, username=user).render_as_string(hide_password=False)
+        finally:
+            connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
 @pytest.fixture(scope="session")
-def migrated_postgresql_url() -> Iterator[str]:
-    """The URL of another one, with the tables of this release."""
-    with _throwaway_database() as url:
-        migrate(url)
-        yield url
+def migrated_postgresql_url(postgresql_url: str) -> str:
+    """The URL of its schema with the tables of this release."""
+    url = _in_schema(postgresql_url, "migrated")
+    migrate(url)
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +57,8 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database without a table, of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/handful.db"
-    url: str = request.getfixturevalue("postgresql_url")
-    _execute(url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    return url
+    server: str = request.getfixturevalue("postgresql_url")
+    return _in_schema(server, "empty")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -76,18 +80,6 @@ async def database(migrated_url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-@contextmanager
-def _throwaway_database() -> Iterator[str]:
-    user = _user_that_is_let_in()
-    name = f"handful_test_{secrets.token_hex(6)}"
-    with psycopg.connect(SERVER, user=user, autocommit=True) as connection:
-        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-        try:
-            yield database_url(SERVER).set(database=name, username=user).render_as_string(hide_password=False)
-        finally:
-            connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
-
-
 def _user_that_is_let_in() -> str:
     for user in USERS:
         try:
@@ -96,6 +88,13 @@ def _user_that_is_let_in() -> str:
             continue
         return user
     pytest.skip(f"no PostgreSQL lets {' or '.join(USERS)} in at {SERVER}")
+
+
+def _in_schema(url: str, schema: str) -> str:
+    """The URL of a schema of the database, made empty."""
+    _execute(url, f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}")
+    query = {"options": f"-csearch_path={schema}"}
+    return database_url(url).update_query_dict(query).render_as_string(hide_password=False)
 
 
 def _execute(url: str, statements: str) -> None:

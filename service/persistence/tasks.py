@@ -15,7 +15,7 @@ from service.persistence.examples import insert_examples
 from service.persistence.locks import task_not_found
 from service.persistence.orm import Task, TaskClass, TaskMetadata, Version
 from service.persistence.records import ExampleRecord, Lease, TaskRecord, TaskRoom, VersionRecord
-from service.persistence.versions import MAX_NUMBER, insert_version
+from service.persistence.versions import MAX_NUMBER, insert_version, present_support
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +41,29 @@ class TaskRows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def create_empty(self, task: TaskRecord) -> None:
+        """Store a task without examples."""
+        async with self._database.write() as session:
+            await _insert_task(session, task)
+
     async def create(
         self,
         task: TaskRecord,
+        examples: Sequence[ExampleRecord],
+        version: VersionRecord,
         *,
-        examples: Sequence[ExampleRecord] = (),
-        version: VersionRecord | None = None,
-        lease: Lease | None = None,
+        lease: Lease,
         room: TaskRoom,
-    ) -> Version | None:
-        """Store a task with its examples and, if there is one, its first version, which it gives."""
+    ) -> Version:
+        """Store a task with its examples and its first version, which it gives.
+
+        Raises:
+            RequestTooLarge, InvalidSupportSet: there are more examples or classes than a task may have.
+        """
         async with self._database.write() as session:
-            row = Task(id=task.id, name=task.name, base_model=task.base_model, learner=task.learner, prior=task.prior)
-            session.add(row)
-            await session.flush()
-            pairs = [{"task_id": task.id, "key": key, "value": value} for key, value in task.metadata.items()]
-            if pairs:
-                await session.execute(insert(TaskMetadata), pairs)
+            row = await _insert_task(session, task)
             await insert_examples(session, row, examples, room)
-            return None if version is None else await insert_version(session, row, version, lease)
+            return await insert_version(session, row, version, await present_support(session, row.id), lease)
 
     async def get(self, task_id: UUID) -> StoredTask:
         """One task.
@@ -117,6 +121,16 @@ class TaskRows:
         if found is None:
             raise task_not_found(task_id)
         return ServingRow(found[0], found[1])
+
+
+async def _insert_task(session: AsyncSession, task: TaskRecord) -> Task:
+    row = Task(id=task.id, name=task.name, base_model=task.base_model, learner=task.learner, prior=task.prior)
+    session.add(row)
+    await session.flush()
+    pairs = [{"task_id": task.id, "key": key, "value": value} for key, value in task.metadata.items()]
+    if pairs:
+        await session.execute(insert(TaskMetadata), pairs)
+    return row
 
 
 def _filtered(query: Select[Any], state: str | None, metadata: Mapping[str, str]) -> Select[Any]:

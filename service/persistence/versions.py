@@ -1,6 +1,7 @@
 """Statements about versions: who adapts them, and what they became."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
@@ -43,10 +44,11 @@ class VersionRows:
         """
         async with self._database.write() as session:
             task = await lock_task_to_change(session, task_id)
-            record = plan(await _snapshot(session, task))
+            present = await present_support(session, task.id)
+            record = plan(TaskSnapshot(task.base_model, task.learner, task.prior, present.classes, present.looks_drawn))
             task.base_model = task.base_model or record.base_model
             task.learner = task.learner or record.learner
-            return await insert_version(session, task, record, lease)
+            return await insert_version(session, task, record, present, lease)
 
     async def page(self, task_id: UUID, *, limit: int, cursor: str | None) -> tuple[list[Version], str | None]:
         """The next versions, newest first, and the cursor behind them.
@@ -191,9 +193,32 @@ class VersionRows:
             return True
 
 
-async def insert_version(session: AsyncSession, task: Task, record: VersionRecord, lease: Lease | None) -> Version:
-    """Add a version to a task that is new or locked; its support set is the examples that the task has."""
-    counts, members = await _present_support(session, task.id)
+@dataclass(frozen=True, slots=True)
+class PresentSupport:
+    """The examples that a task has, ordered by class and age."""
+
+    classes: tuple[ClassCount, ...]
+    members: tuple[SupportMember, ...]
+    looks_drawn: tuple[bool, ...]
+
+
+async def present_support(session: AsyncSession, task_id: UUID) -> PresentSupport:
+    """What a version of the task would be adapted on."""
+    query = (
+        select(TaskClass.label, Example.id, Example.digest, Example.looks_drawn)
+        .join(TaskClass, Example.class_id == TaskClass.id)
+        .where(Example.task_id == task_id)
+        .order_by(TaskClass.position, Example.id)
+    )
+    rows = (await session.execute(query)).all()
+    members = tuple(SupportMember(row[1], row[2]) for row in rows)
+    return PresentSupport(_counts([row[0] for row in rows]), members, tuple(row[3] for row in rows))
+
+
+async def insert_version(
+    session: AsyncSession, task: Task, record: VersionRecord, support: PresentSupport, lease: Lease
+) -> Version:
+    """Add a version to a task that is new or locked."""
     newest = await session.scalar(select(func.max(Version.number)).where(Version.task_id == task.id))
     version = Version(
         id=record.id,
@@ -204,11 +229,11 @@ async def insert_version(session: AsyncSession, task: Task, record: VersionRecor
         base_model=record.base_model,
         base_model_digest=record.base_model_digest,
         settings=dict(record.settings),
-        classes=[[count.label, count.n_examples] for count in counts],
-        support=pack_support(members),
-        attempts=0 if lease is None else 1,
-        lease_owner=None if lease is None else lease.owner,
-        lease_expires_at=None if lease is None else database_time(lease.seconds),
+        classes=[[each.label, each.n_examples] for each in support.classes],
+        support=pack_support(support.members),
+        attempts=1,
+        lease_owner=lease.owner,
+        lease_expires_at=database_time(lease.seconds),
     )
     session.add(version)
     await _show_versions(session, task)
@@ -226,29 +251,6 @@ def _set_state(version: Version, state: str) -> None:
 def _end_lease(version: Version) -> None:
     version.lease_owner = None
     version.lease_expires_at = None
-
-
-async def _snapshot(session: AsyncSession, task: Task) -> TaskSnapshot:
-    query = (
-        select(TaskClass.label, Example.looks_drawn)
-        .join(TaskClass, Example.class_id == TaskClass.id)
-        .where(Example.task_id == task.id)
-        .order_by(TaskClass.position, Example.id)
-    )
-    rows = (await session.execute(query)).all()
-    counts = _counts([row[0] for row in rows])
-    return TaskSnapshot(task.base_model, task.learner, task.prior, counts, tuple(row[1] for row in rows))
-
-
-async def _present_support(session: AsyncSession, task_id: UUID) -> tuple[tuple[ClassCount, ...], list[SupportMember]]:
-    query = (
-        select(TaskClass.label, Example.id, Example.digest)
-        .join(TaskClass, Example.class_id == TaskClass.id)
-        .where(Example.task_id == task_id)
-        .order_by(TaskClass.position, Example.id)
-    )
-    rows = (await session.execute(query)).all()
-    return _counts([row[0] for row in rows]), [SupportMember(row[1], row[2]) for row in rows]
 
 
 def _counts(labels: Sequence[str]) -> tuple[ClassCount, ...]:

@@ -13,7 +13,7 @@ from service.persistence.database import Database
 from service.persistence.examples import ExampleRows
 from service.persistence.ids import new_id
 from service.persistence.orm import Version
-from service.persistence.records import ExampleRecord, Lease, TaskRecord, TaskRoom, TaskSnapshot, VersionRecord
+from service.persistence.records import Lease, TaskRecord, TaskRoom, TaskSnapshot, VersionRecord
 from service.persistence.tasks import TaskRows
 from service.persistence.versions import VersionRows
 from service.usecases.adaptations import Adaptations
@@ -104,7 +104,7 @@ class Tasks:
             examples = await self._intake.store(decoded)
             running = await self._adaptations.begin(
                 stack.pop_all(),
-                lambda lease: self._store(task, examples, version, lease),
+                lambda lease: self._task_rows.create(task, examples, version, lease=lease, room=self._room),
                 decoded.support(version.base_model, examples),
             )
         is_over = await _ended_within(running, wait_s)
@@ -119,7 +119,7 @@ class Tasks:
         if new.base_model is not None:
             check_learner(new.learner, candidates(new.base_model, self._base_models))
         task = self._record(new, None)
-        await self._task_rows.create(task, room=self._room)
+        await self._task_rows.create_empty(task)
         return await self.get(task.id)
 
     async def get(self, task_id: UUID) -> TaskView:
@@ -250,13 +250,6 @@ class Tasks:
             prior=checked_prior(new.prior, self._limits),
             metadata=checked_metadata(new.metadata, self._limits),
         )
-
-    async def _store(
-        self, task: TaskRecord, examples: Sequence[ExampleRecord], version: VersionRecord, lease: Lease
-    ) -> Version:
-        stored = await self._task_rows.create(task, examples=examples, version=version, lease=lease, room=self._room)
-        assert stored is not None
-        return stored
 
     @property
     def _room(self) -> TaskRoom:

@@ -39,7 +39,7 @@ def record(**settings: str) -> TaskRecord:
     return TaskRecord(new_id(), None, "photo", "ridge", "balanced", settings)
 
 
-def plan(_task: TaskSnapshot) -> VersionRecord:
+def plan(_task: TaskSnapshot | None) -> VersionRecord:
     return VersionRecord(new_id(), "ridge", "photo", "b" * 64, {"prior": "balanced"})
 
 
@@ -54,8 +54,8 @@ def finished(artifact: str, features: StoredFeatures | None = None) -> FinishedA
 async def new_version(database: Database, lease: Lease = MINE) -> Version:
     """A task of two examples with its first version."""
     task = record()
-    await TaskRows(database).create(task, examples=[example("a", 1), example("b", 2)], room=ROOM)
-    return await VersionRows(database).create(task.id, plan, lease)
+    examples = [example("a", 1), example("b", 2)]
+    return await TaskRows(database).create(task, examples, plan(None), lease=lease, room=ROOM)
 
 
 async def state_of(database: Database, task_id: UUID) -> tuple[str, int | None, int | None]:
@@ -170,7 +170,7 @@ async def test_without_a_ready_version_the_newest_gives_the_state(database: Data
 
 async def test_a_refused_plan_stores_nothing(database: Database) -> None:
     task = record()
-    await TaskRows(database).create(task, room=ROOM)
+    await TaskRows(database).create_empty(task)
 
     def refuse(_task: TaskSnapshot) -> VersionRecord:
         raise RequestTooLarge("no")
@@ -220,7 +220,7 @@ async def test_named_takes_any_number_of_digests(database: Database) -> None:
 async def test_a_task_with_the_most_examples_and_many_versions_stays_cheap(database: Database) -> None:
     task = record()
     examples = [example(f"class {index % 100}", index) for index in range(1000)]
-    await TaskRows(database).create(task, examples=examples, room=ROOM)
+    await TaskRows(database).create(task, examples, plan(None), lease=MINE, room=ROOM)
     rows = VersionRows(database)
     started = time.perf_counter()
     for _ in range(20):
@@ -235,7 +235,7 @@ async def test_a_task_with_the_most_examples_and_many_versions_stays_cheap(datab
 async def test_a_page_of_tasks_shows_each_with_its_own_metadata(database: Database) -> None:
     rows = TaskRows(database)
     made = [record(line=str(index), site="north") for index in range(3)]
-    await asyncio.gather(*(rows.create(each, room=ROOM) for each in made))
+    await asyncio.gather(*(rows.create_empty(each) for each in made))
     tasks, cursor = await rows.page(limit=2, cursor=None, state="empty", metadata={"site": "north"})
     assert [task.row.id for task in tasks] == [made[2].id, made[1].id]
     assert [task.metadata["line"] for task in tasks] == ["2", "1"]

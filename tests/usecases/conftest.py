@@ -32,10 +32,10 @@ from service.usecases.serving import ServingVersions
 from service.usecases.tasks import NewTask, Tasks
 from service.usecases.uploads import LabelledUpload, Upload
 from service.usecases.views import TaskView
-from tests.databases import migrated_postgresql_url, migrated_sqlite_file
+from tests.databases import migrated_postgresql_url, migrated_sqlite_file, postgresql_url
 from tests.fakes import FakeEngine
 
-__all__ = ["migrated_postgresql_url", "migrated_sqlite_file"]
+__all__ = ["migrated_postgresql_url", "migrated_sqlite_file", "postgresql_url"]
 
 LIMITS = Limits(file_bytes=100_000, support_images=20, max_classes=5, prediction_images=8, image_pixels=250_000)
 
