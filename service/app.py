@@ -12,12 +12,13 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 
-from service.api import base_models, examples, health, pages, predictions, problems, tasks, versions
+from service.api import base_models, examples, health, pages, predictions, problem_types, tasks, versions
 from service.api.access import AccessGuard, AccessRules
 from service.api.deps import Lifecycle, Services
 from service.api.draining import DrainingServer, server_config
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.openapi import install_openapi
+from service.api.problems import install_handlers
 from service.api.schemas import MAX_WAIT_S
 from service.artifacts import FileArtifacts
 from service.engine.base import Engine
@@ -41,7 +42,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     predictions.router,
     base_models.router,
     health.router,
-    problems.router,
+    problem_types.router,
     pages.router,
 )
 _GRACE_MARGIN_S: Final = 10.0
@@ -145,7 +146,7 @@ def build_app(
     app.state.services = parts.services
     for router in ROUTERS:
         app.include_router(router)
-    problems.install_handlers(app, [route for router in ROUTERS for route in router.routes] + app.routes)
+    install_handlers(app, [route for router in ROUTERS for route in router.routes] + app.routes)
     install_openapi(app)
     _surround(app, settings, parts.services)
     return app

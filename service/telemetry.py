@@ -13,7 +13,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Final, Literal, TextIO
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 METRICS_MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -102,6 +102,7 @@ class Metrics:
     """The counters and histograms of one API process, in a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "handful_requests",

@@ -18,6 +18,7 @@ import pytest
 from service.app import serve
 from service.errors import SetupError
 from service.settings import load_settings
+from tests.api.toy_service import create, png
 from tests.engine.toy_tasks import save_toy_base_model
 
 START_S = 60.0
@@ -103,6 +104,12 @@ def test_a_service_starts_alone_and_ends_in_order(folder: Path) -> None:
         assert service.client.get("/docs").status_code == 200
         assert service.client.get("/openapi.json").status_code == 401
 
+        # a task is adapted by the worker process and answers
+        service.client.headers["Authorization"] = f"Bearer {KEY}"
+        task = create(service.client)
+        prediction = service.client.post(f"/v1/tasks/{task['id']}/predict", content=png(1, seed=99)).json()
+        assert prediction["predictions"][0]["label"] == "top right"
+
         # the API process has no torch and no card; the worker has
         modules = Path(f"/proc/{service.process.pid}/maps").read_text()
         assert "libtorch" not in modules
@@ -117,7 +124,7 @@ def test_a_service_starts_alone_and_ends_in_order(folder: Path) -> None:
     assert "ready: device cpu" in service.log.read_text()
 
 
-def test_what_is_in_flight_is_finished_and_a_second_signal_ends_at_once(folder: Path) -> None:
+def test_what_is_in_flight_is_finished(folder: Path) -> None:
     with running(folder, BASE_MODELS_DIR="models") as service:
         service.wait_for("/readyz", 200)
         answers: list[httpx.Response] = []
@@ -139,6 +146,8 @@ def test_what_is_in_flight_is_finished_and_a_second_signal_ends_at_once(folder: 
         assert [answer.status_code for answer in answers] == [201]
         assert service.process.wait(20) == 0
 
+
+def test_a_second_signal_ends_it_at_once(folder: Path) -> None:
     with running(folder, BASE_MODELS_DIR="models", DRAIN_S="600") as service:
         service.wait_for("/livez", 200)
         service.process.send_signal(signal.SIGTERM)

@@ -4,7 +4,6 @@ Why not the framework's parser: it keeps an open temporary file a part, reads by
 and takes a body that ends too early for a whole one. The grammar itself is python-multipart's, as there.
 """
 
-import asyncio
 import unicodedata
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -95,14 +94,10 @@ class _FormReader:
         }
 
     async def flush(self) -> None:
-        """Bring file bytes to the spool, in a thread if that touches the disk."""
-        if not self._unwritten:
-            return
-        if self._spool.fits_in_memory(len(self._unwritten)):
-            self._spool.append(self._unwritten)
-        else:
-            await asyncio.to_thread(self._spool.append, self._unwritten)
-        self._unwritten = bytearray()
+        """Bring file bytes to the spool."""
+        if self._unwritten:
+            await self._spool.write(self._unwritten)
+            self._unwritten = bytearray()
 
     def form(self) -> Form:
         """The parts.

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
@@ -42,8 +42,6 @@ _BY_STATUS: Final[Mapping[int, type[ServiceError]]] = {
     415: UnsupportedMediaType,
     422: InvalidRequest,
 }
-
-router = APIRouter(tags=["service"])
 
 
 class RejectedFields(InvalidRequest):
@@ -133,15 +131,6 @@ def validation_problem(errors: Iterable[Mapping[str, Any]]) -> ServiceError:
 def problem_types() -> dict[str, type[ServiceError]]:
     """Every problem that can be answered, by its stable name."""
     return {cls.problem_type(): cls for cls in error_classes() if cls is not RejectedFields}
-
-
-@router.get("/problems/{name}", summary="What a problem type means")
-async def explain_problem(name: str) -> dict[str, str | int]:
-    """What the `type` of a problem document stands for."""
-    cls = problem_types().get(name)
-    if cls is None:
-        raise NotFound("no problem has this name")
-    return {"type": f"/problems/{name}", "title": cls.title(), "status": cls.status}
 
 
 def _headers(error: ServiceError) -> dict[str, str]:

@@ -271,3 +271,11 @@ class Problem(_Answered):
     detail: str
     request_id: str
     errors: tuple[BadField, ...] = Field(default=(), description="what is wrong with each item of an upload")
+
+
+class ProblemMeaning(_Answered):
+    """What a problem type stands for."""
+
+    type: str
+    title: str
+    status: int

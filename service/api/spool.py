@@ -4,6 +4,7 @@ Why one file: a thousand parts in a file each would need a thousand open descrip
 whole request in memory. Parts lie one after the other and are read by offset, from any thread.
 """
 
+import asyncio
 import errno
 import io
 import threading
@@ -35,12 +36,19 @@ class Spool:
         with self._lock:
             self._file.close()
 
-    def fits_in_memory(self, n_bytes: int) -> bool:
-        """Whether appending so many bytes touches no disk."""
-        return self.size_bytes + n_bytes <= self._memory_bytes
+    async def write(self, data: bytes | bytearray) -> None:
+        """Add bytes at the end, in a thread if that touches the disk.
+
+        Raises:
+            StorageFull: the disk of temporary files is full.
+        """
+        if self.size_bytes + len(data) <= self._memory_bytes:
+            self.append(data)
+        else:
+            await asyncio.to_thread(self.append, data)
 
     def append(self, data: bytes | bytearray) -> None:
-        """Add bytes at the end.
+        """Add bytes at the end; may block.
 
         Raises:
             StorageFull: the disk of temporary files is full.

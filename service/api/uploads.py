@@ -21,6 +21,7 @@ from service.errors import (
     ImageTooLarge,
     InvalidRequest,
     MalformedRequest,
+    RequestTooLarge,
     UnsupportedMediaType,
 )
 from service.usecases.limits import Limits
@@ -29,6 +30,7 @@ from service.usecases.uploads import LabelledUpload, Upload
 
 FORM: Final = "multipart/form-data"
 JSON: Final = "application/json"
+MAX_JSON_BYTES: Final = 2**20
 _OTHER_FIELDS: Final = 32
 _SCALARS: Final = frozenset(NewTaskFields.model_fields)
 _FILES: Final = frozenset({"files", "archive"})
@@ -73,8 +75,8 @@ async def read_images(request: Request, spool: Spool, limits: Limits) -> tuple[U
         raise UnsupportedMediaType(
             f"{kind[:100]!r} is no image; send one image as image/* or application/octet-stream, or a form of 'files'"
         )
-    data = await _read_raw(request, limits.file_bytes)
-    return (Upload(None, len(data), lambda: data),)
+    await _spool_body(request, spool, limits.file_bytes)
+    return (Upload(None, spool.size_bytes, lambda: spool.read(0, spool.size_bytes)),)
 
 
 async def read_json(request: Request, model: type[Body]) -> Body:
@@ -82,10 +84,11 @@ async def read_json(request: Request, model: type[Body]) -> Body:
 
     Raises:
         UnsupportedMediaType: it is of another type.
+        RequestTooLarge: it is larger than any JSON that is read here.
         MalformedRequest: it is no JSON, or is nested too deeply.
         RejectedFields: something in it cannot be right.
     """
-    data = await request.body()
+    data = await _read_small_body(request)
     if not data:
         return validated(model, {})
     kind = media_type(request)
@@ -119,12 +122,19 @@ async def _read_form(request: Request, spool: Spool, *, max_files: int, max_fiel
     return await parse_form(request.stream(), content_type, spool, max_files=max_files, max_fields=max_fields)
 
 
-async def _read_raw(request: Request, max_bytes: int) -> bytes:
+async def _spool_body(request: Request, spool: Spool, max_bytes: int) -> None:
+    async for chunk in request.stream():
+        if spool.size_bytes + len(chunk) > max_bytes:
+            raise ImageTooLarge(f"the image has more than {max_bytes} bytes")
+        await spool.write(chunk)
+
+
+async def _read_small_body(request: Request) -> bytes:
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
-        if len(data) > max_bytes:
-            raise ImageTooLarge(f"the image has more than {max_bytes} bytes")
+        if len(data) > MAX_JSON_BYTES:
+            raise RequestTooLarge(f"the JSON has more than {MAX_JSON_BYTES} bytes")
     return bytes(data)
 
 

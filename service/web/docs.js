@@ -19,10 +19,8 @@ async function show(key) {
     domNode: document.getElementById("docs"),
     deepLinking: true,
     validatorUrl: null,
+    onComplete: () => key && ui.preauthorizeApiKey("bearer", key),
   });
-  if (key) {
-    ui.preauthorizeApiKey("bearer", key);
-  }
 }
 
 document.getElementById("key-button").addEventListener("click", () => show(input.value.trim()));

@@ -9,7 +9,8 @@ import pytest
 from fastapi import FastAPI, HTTPException, Query
 from pydantic import BaseModel
 
-from service.api.problems import install_handlers, problem_document, problem_response, router
+from service.api.problem_types import router
+from service.api.problems import install_handlers, problem_document, problem_response
 from service.errors import BadItem, EngineBusy, ServiceError, UploadRejected, error_class, error_classes
 
 

@@ -73,6 +73,12 @@ def test_a_body_that_is_no_json_cannot_be_parsed(client: httpx.Client, address: 
     assert (response.status_code, response.json()["type"]) == (400, "/problems/malformed-request")
 
 
+def test_json_as_large_as_an_upload_is_too_large(client: httpx.Client, address: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = client.post(f"{address}/adapt", content=b" " * (2**20 + 1), headers=headers)
+    assert (response.status_code, response.json()["type"]) == (413, "/problems/request-too-large")
+
+
 @pytest.mark.parametrize("number", [b'{"lr": NaN}', b'{"lr": Infinity}', b'{"wait": 1e999}'])
 def test_numbers_that_are_none_cannot_be_right(client: httpx.Client, address: str, number: bytes) -> None:
     response = client.post(f"{address}/adapt", content=number, headers={"Content-Type": "application/json"})

@@ -1,0 +1,24 @@
+"""What problem types mean: the addresses that the `type` of a problem document names."""
+
+from fastapi import APIRouter
+
+from service.api.openapi import problems
+from service.api.problems import problem_types
+from service.api.schemas import ProblemMeaning
+from service.errors import NotFound
+
+router = APIRouter(tags=["service"])
+
+
+@router.get(
+    "/problems/{name}",
+    response_model=ProblemMeaning,
+    summary="What a problem type means",
+    responses=problems(NotFound),
+)
+async def explain_problem(name: str) -> ProblemMeaning:
+    """What the `type` of a problem document stands for."""
+    cls = problem_types().get(name)
+    if cls is None:
+        raise NotFound("no problem has this name")
+    return ProblemMeaning(type=f"/problems/{name}", title=cls.title(), status=cls.status)
