@@ -61,10 +61,10 @@ class GradientLearner(Learner, ABC):
     """A learner that adapts every parameter of the network by `steps` gradient steps of size `lr`.
 
     The head starts from zero or, as in Proto-MAML (Triantafillou et al. 2020, arXiv:1903.03096, section 3), from the
-    prototypes of the support set times `start_scale`. Where the network was trained as a ProtoNet that is the scale which
-    it learned (seen on Omniglot, 20-way 5-shot, early in training, lr 0.01: 97.6 % from that scale, 86 % from scale 1,
-    where the support loss is zero until it explodes). Either way a task may have any number of classes, and their
-    order does not matter (after Kao et al. 2022, arXiv:2106.15367, on the zero head).
+    prototypes of the support set times `start_scale`. Where the network was trained as a ProtoNet, that is the scale
+    which it learned (seen on Omniglot, 20-way 5-shot, early in training, lr 0.01: 97.6 % from that scale, 86 % from
+    scale 1, where the support loss is zero until it explodes). Either way a task may have any number of classes, and
+    their order does not matter (after Kao et al. 2022, arXiv:2106.15367, on the zero head).
     """
 
     options: ClassVar[Mapping[str, Option]] = STEP_OPTIONS
