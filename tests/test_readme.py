@@ -12,11 +12,14 @@ import pytest
 from service import settings
 from service.cli.base_models import SHIPPED
 from service.errors import error_classes
-from service.metalearning.header import read_header
+from service.metalearning.header import BaseModelHeader, read_header
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 README_URL = "http://127.0.0.1:8000"
+SHAPES = ((5, 1), (5, 5), (20, 1), (20, 5))
+"""Way and shot of the columns of README's table of figures."""
+
 VARYING = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # ids
     r"|\d{4}-\d\d-\d\d[ T][\d:.]+(Z|\+00:00)?"  # times
@@ -106,11 +109,30 @@ def test_the_recipe_of_readme_can_be_trained() -> None:
     assert recipe_from_tables(tomllib.loads(recipe)).data == "folder"
 
 
+def test_the_base_models_of_readme_are_those_shipped() -> None:
+    headers = [read_header(path) for path in sorted(SHIPPED.glob("*.safetensors"))]
+    assert headers
+    assert [header.id for header in headers if base_model_row(header) not in README] == []
+
+
+def base_model_row(header: BaseModelHeader) -> str:
+    """The line of a base model in README's table."""
+    taken = f"{header.input.side_px} px, {'grey' if header.input.channels == 1 else 'colour'}"
+    return f"| `{header.id}` | {header.purpose} | {taken} | {', '.join(header.learners)} |"
+
+
 def test_the_figures_of_readme_are_those_of_the_base_models() -> None:
-    missing = [
-        f"{header.id}: {figure}"
-        for header in map(read_header, sorted(SHIPPED.glob("*.safetensors")))
-        for figure in header.figures
-        if f"{figure.accuracy:.1f} ± {figure.interval_95:.1f}" not in README
-    ]
-    assert missing == []
+    rows = [row for path in sorted(SHIPPED.glob("*.safetensors")) for row in figure_rows(read_header(path))]
+    missing = [row for row in rows if row not in README]
+    assert not missing, "README lacks\n" + "\n".join(missing)
+
+
+def figure_rows(header: BaseModelHeader) -> list[str]:
+    """The lines of README's table of figures for a base model: one a data set and learner."""
+    found = {(item.dataset, item.learner, item.n_way, item.n_shot): item for item in header.figures}
+    rows = []
+    for dataset, learner in dict.fromkeys((item.dataset, item.learner) for item in header.figures):
+        figures = [found.get((dataset, learner, *shape)) for shape in SHAPES]
+        cells = [f"{item.accuracy:.1f} ± {item.interval_95:.1f}" if item else "–" for item in figures]
+        rows.append(f"| `{header.id}` | {dataset} | {learner} | {' | '.join(cells)} |")
+    return rows

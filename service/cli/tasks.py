@@ -153,7 +153,9 @@ def _images(source: Path) -> "list[tuple[str, ImageSource]]":
 
 def _adapted(client: "Client", task: "Task", *, wait_s: float, **options: Any) -> "Task":  # noqa: ANN401  # as in adapt
     """The task after an adaptation, or as it is after wait_s."""
-    client.adapt(task, wait_s=min(wait_s, SERVICE_WAIT_S), **options)
+    version = client.adapt(task, wait_s=min(wait_s, SERVICE_WAIT_S), **options)
+    if version.state in {"queued", "adapting"} and wait_s > SERVICE_WAIT_S:
+        say("adapting: many big photographs take a while")
     try:
         return client.wait_until_ready(task, timeout_s=max(0.0, wait_s - SERVICE_WAIT_S))
     except DeadlineExceeded:
