@@ -14,7 +14,7 @@ import torch
 
 from service import telemetry
 from service.artifacts import ArtifactStore
-from service.engine.adaptation import Adaptation
+from service.engine.adaptation import Adaptation, Adapted
 from service.engine.base import AdaptRequest, AdaptResult, Pixels, PredictRequest, Probabilities
 from service.engine.cache import ByteCache
 from service.engine.cpus import usable_cpus
@@ -25,9 +25,9 @@ from service.metalearning.learners.base import Pause, TaskParameters, no_pause
 from service.metalearning.serialization import BaseModel, load_base_model, task_from_bytes, task_to_bytes
 
 BATCH_ROWS = {"cpu": 32, "cuda": 256}
-"""Most images in a pass. CPU: an image of a Conv-4 was seen to cost 164 us alone, 38 in a pass of 16, 31 to 41 in one of
-32, up to 76 in one of 64, which no longer fits the processor's cache. GPU: large enough to fill a card, small enough
-that what comes next does not wait long."""
+"""Most images in a pass. CPU: an image of a Conv-4 was seen to cost 164 us alone, 38 in a pass of 16, 31 to 41 in
+one of 32, up to 76 in one of 64, which no longer fits the processor's cache. GPU: large enough to fill a card, small
+enough that what comes next does not wait long."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Worker:
         """
         adaptation = self._adaptation(request.base_model)
         _check_pixels(adaptation.base_model, request.pixels)
-        adapted = adaptation.run(request, pause=pause)
+        adapted = self._run(adaptation, request, pause)
         since = time.perf_counter()
         metadata = {"base_model": request.base_model, "learner": request.learner}
         data = task_to_bytes({name: tensor.cpu() for name, tensor in adapted.task.items()}, metadata)
@@ -139,6 +139,17 @@ class Worker:
             return self._models[digest]
         except KeyError:
             raise BaseModelGone(f"base model {digest} is not loaded; adapt the task to one that is") from None
+
+    def _run(self, adaptation: Adaptation, request: AdaptRequest, pause: Pause) -> Adapted:
+        """Adapt, a second time with an empty cache if the memory runs out."""
+        for _ in range(2):
+            try:
+                return adaptation.run(request, pause=pause)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._make_room()
+        raise ServiceError("the device has too little memory for this support set; send fewer images")
 
     def _question(self, request: PredictRequest) -> Question:
         adaptation = self._adaptation(request.base_model)

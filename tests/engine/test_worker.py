@@ -9,7 +9,7 @@ import torch
 from service.artifacts import FileArtifacts
 from service.engine.messages import WorkerOptions
 from service.engine.worker import Worker
-from service.errors import ConfigurationError, Unavailable
+from service.errors import ConfigurationError, ServiceError, Unavailable
 from service.metalearning.serialization import BaseModel
 from tests.engine.conftest import ToyModel
 from tests.engine.toy_tasks import OFFERS, toy_query, toy_support
@@ -77,6 +77,14 @@ def test_a_request_that_never_fits_fails_and_says_so(toy: ToyModel, tmp_path: Pa
     _limit_rows(worker, toy, most=0)
     (outcome,) = worker.predict_batch([toy_query(toy.digest, artifact, [1])])
     assert isinstance(outcome, Unavailable)
+
+
+def test_a_support_set_that_never_fits_fails_for_good(toy: ToyModel, tmp_path: Path) -> None:
+    worker = make_worker(toy, tmp_path)
+    _limit_rows(worker, toy, most=0)
+    with pytest.raises(ServiceError, match="too little memory") as failure:
+        worker.adapt(toy_support(toy.digest))
+    assert not isinstance(failure.value, Unavailable)
 
 
 def test_an_unknown_device_is_refused(toy: ToyModel, tmp_path: Path) -> None:
