@@ -102,6 +102,7 @@ def test_five_photographs_of_each_of_five_groceries_tell_them_apart(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(("few", "many", "n_kinds"), [(3, 20, 1), (3, 100, 3), (8, 500, 11)])
 def test_more_images_of_the_other_kinds_do_no_harm(
     ridge: HeadLearner, look_alikes: Kinds, few: int, many: int, n_kinds: int
