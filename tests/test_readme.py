@@ -32,11 +32,10 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def commands_and_output(block: str) -> tuple[str, list[str]]:
-    """A shell script of a console block's commands, and the lines they are said to print."""
-    lines = block.splitlines()
-    commands = [line[2:] for line in lines if line.startswith(("$ ", "> "))]
-    return "\n".join(commands), [line for line in lines if not line.startswith(("$ ", "> "))]
+def commands_and_outputs() -> list[tuple[str, str]]:
+    """The shell blocks of README that use a running service, each with the block of text that it is said to print."""
+    found = re.findall(r"^```sh\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", README, re.MULTILINE | re.DOTALL)
+    return [(commands, output) for commands, output in found if not re.match("make serve|handful meta-train", commands)]
 
 
 def steady(line: str) -> str:
@@ -47,11 +46,11 @@ def steady(line: str) -> str:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.timeout(300)
 def test_the_commands_of_readme_print_what_it_says(service_url: str, tmp_path: Path) -> None:
-    scripts, said = zip(*(commands_and_output(block) for block in blocks("console")), strict=True)
+    scripts, said = zip(*commands_and_outputs(), strict=True)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "HANDFUL_URL": service_url, "COLUMNS": "200"}
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "\n".join(scripts).replace(README_URL, service_url)],
+        ["bash", "-euo", "pipefail", "-c", "".join(scripts).replace(README_URL, service_url)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -60,13 +59,12 @@ def test_the_commands_of_readme_print_what_it_says(service_url: str, tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     printed = [steady(line) for line in done.stdout.splitlines()]
-    assert printed == [steady(line) for lines in said for line in lines]
+    assert printed == [steady(line) for output in said for line in output.splitlines()]
 
 
 @pytest.mark.timeout(300)
 def test_the_python_of_readme_runs_and_prints_what_it_says(service_url: str, tmp_path: Path) -> None:
-    (example,) = (block for block in blocks("console") if "python -c" in block)
-    script, _ = commands_and_output(example)
+    script, _ = commands_and_outputs()[0]
     drawing = script[script.index('python -c "') : script.index("python -m zipfile")]
     (program,) = blocks("python")
     command = f"{drawing.strip()}\npython - <<'END'\n{program.replace(README_URL, service_url)}\nEND"
