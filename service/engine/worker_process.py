@@ -29,6 +29,8 @@ from service.engine.messages import (
 )
 from service.errors import WorkerDied
 
+_FLUSH_BYTES = 2**16
+
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +50,8 @@ class WorkerProcess(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._decoder = FrameDecoder()
         self._heard_at = loop.time()
+        self._outbox = bytearray()
+        self._is_flush_due = False
         self._writable = asyncio.Event()
         self._end: asyncio.Task[None] | None = None
         self._companions: list[asyncio.Task[None]] = []
@@ -122,6 +126,7 @@ class WorkerProcess(asyncio.Protocol):
     async def close(self, *, timeout_s: float) -> None:
         """Close the socket, which ends the process; kill it if it has not ended after timeout_s."""
         if self._transport is not None:
+            self._flush()
             self._transport.close()
         try:
             async with asyncio.timeout(timeout_s):
@@ -188,7 +193,19 @@ class WorkerProcess(asyncio.Protocol):
     def _send(self, frame: Frame) -> None:
         if self._transport is None or self.is_lost:
             raise WorkerDied("the worker has ended and is started again")
-        self._transport.write(encode(frame))
+        self._outbox += encode(frame)
+        if len(self._outbox) > _FLUSH_BYTES:
+            self._flush()
+        elif not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write what was sent in this turn of the loop in one piece: the worker wakes once for all of it."""
+        self._is_flush_due = False
+        if self._outbox and self._transport is not None and not self.is_lost:
+            self._transport.write(bytes(self._outbox))
+        self._outbox.clear()
 
     def _withdraw(self, number: int) -> None:
         with contextlib.suppress(WorkerDied):
