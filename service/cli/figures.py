@@ -1,6 +1,5 @@
 """The figures of `handful evaluate`: every learner asked for, on every shape asked for."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +49,17 @@ class Row:
 
     def as_result(self) -> dict[str, object]:
         """What `--json` prints."""
-        facts = dataclasses.asdict(self.as_figure())
-        del facts["dataset"]
-        return facts | {"adapt_ms": self.measured.adapt_ms}
+        at = self.as_figure()
+        return {
+            "learner": at.learner,
+            "n_way": at.n_way,
+            "n_shot": at.n_shot,
+            "accuracy": at.accuracy,
+            "interval_95": at.interval_95,
+            "episodes": at.episodes,
+            "adapt_ms": round(self.measured.adapt_ms, 3),
+            "inductive": at.inductive,
+        }
 
     def as_figure(self) -> Figure:
         """What a checkpoint's header says."""

@@ -40,7 +40,7 @@ _SETTLING_BATCH = 512
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is; said every LOG_EVERY_STEPS steps.
+    """How far a run is; said every LOG_EVERY_STEPS steps and at the end.
 
     Attributes:
         loss: mean query loss of the steps since the last time.
@@ -78,7 +78,7 @@ def meta_train(
         recipe: how to train.
         data: what to train on; the same each time the run is taken up.
         folder: the run's folder; holds a state where there was an earlier session.
-        on_progress: called every LOG_EVERY_STEPS steps.
+        on_progress: called every LOG_EVERY_STEPS steps and after the last.
         is_stopped: asked after every step.
 
     Raises:
@@ -147,7 +147,7 @@ class _Run:
         state.step += 1
         if validation is not None and self.data.validation is not None and state.step % validation.every_steps == 0:
             self._validate(validation, self.data.validation)
-        if state.step % LOG_EVERY_STEPS == 0:
+        if state.step % LOG_EVERY_STEPS == 0 or state.step == self.recipe.optimizer.steps:
             on_progress(self._note(lr))
 
     def finish(self) -> Path:
@@ -235,16 +235,17 @@ class _Run:
         state, steps = self.state, self.recipe.optimizer.steps
         elapsed_s = time.monotonic() - self.began_s
         newest = state.validations[-1] if state.validations else None
+        last_step = (state.step - 1) // LOG_EVERY_STEPS * LOG_EVERY_STEPS
         progress = Progress(
             step=state.step,
             steps=steps,
-            loss=state.loss_sum / LOG_EVERY_STEPS,
+            loss=state.loss_sum / (state.step - last_step),
             lr=lr,
             remaining_s=elapsed_s / state.step * (steps - state.step),
             validation=newest["accuracy"] if newest else None,
         )
         state.loss_sum = 0.0
-        fresh = newest is not None and newest["step"] > state.step - LOG_EVERY_STEPS
+        fresh = newest is not None and newest["step"] > last_step
         measured = progress.validation if fresh else None
         state.log.append(
             {"step": state.step, "loss": progress.loss, "lr": lr, "elapsed_s": elapsed_s, "validation": measured}

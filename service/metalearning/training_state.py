@@ -20,6 +20,8 @@ from service.errors import CheckpointError
 from service.metalearning.learners.base import Learner
 
 _METADATA_KEY = "handful-training"
+_FREE_TO_CHANGE = frozenset({"purpose", "suits", "offers", "checkpoint_s"})
+"""Parts of a recipe that decide no step of the training, so that a run may go on with others."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +93,7 @@ def read_state(path: Path, state: TrainingState, recipe: Mapping[str, Any]) -> N
 
 
 def _check_recipe(path: Path, written: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    differing = [key for key in wanted if written.get(key) != wanted[key]]
+    differing = [key for key in wanted if key not in _FREE_TO_CHANGE and written.get(key) != wanted[key]]
     if differing:
         raise CheckpointError(
             f"{path.name} belongs to a recipe with another {', '.join(differing)}; choose another folder or restart"

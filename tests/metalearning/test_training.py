@@ -162,6 +162,16 @@ def test_a_state_of_another_recipe_is_refused(tmp_path: Path) -> None:
         meta_train(make_recipe(optimizer={"lr": 0.5}), make_data(), tmp_path)
 
 
+def test_a_finished_run_takes_other_offers_without_training_again(tmp_path: Path) -> None:
+    meta_train(make_recipe(), make_data(), tmp_path)
+    weights = tensors_of(tmp_path)
+
+    outcome = meta_train(make_recipe(offers={"ridge": {"penalty": 3.0}}), make_data(), tmp_path)
+
+    assert read_header(outcome.path).learners["ridge"].settings == {"penalty": 3.0}
+    assert are_bit_equal(weights, tensors_of(tmp_path))
+
+
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.safetensors").write_bytes(b"damaged")
 
