@@ -31,6 +31,7 @@ from service.telemetry import Metrics, configure_logging
 from service.usecases.base_models import BaseModels
 from service.usecases.decoding import Decoder
 from service.usecases.predictions import Predictions
+from service.usecases.retries import Retries
 from service.usecases.serving import ServingVersions
 from service.usecases.tasks import Tasks
 
@@ -174,6 +175,7 @@ def _build_parts(settings: Settings, engine: Engine | None) -> _Parts:
     metrics.registry.register(health.EngineCollector(engine.stats))
     services = Services(
         tasks=Tasks(database, engine, artifacts, models, decoder, serving),
+        retries=Retries(database),
         predictions=Predictions(engine, models, decoder, serving),
         base_models=models,
         limits=limits,
@@ -201,6 +203,7 @@ def _surround(app: FastAPI, settings: Settings, services: Services) -> None:
 async def _start(parts: _Parts, on_failure: Callable[[], None]) -> None:
     """Warm the engine up while the listener already answers; a failure is kept and told."""
     try:
+        await parts.services.retries.start()
         await parts.engine.start()
         await parts.services.tasks.start()
     except SetupError as error:

@@ -5,10 +5,11 @@
     |- Unauthorized 401, Forbidden 403
     |- NotFound 404                   TaskNotFound, ExampleNotFound, VersionNotFound, BaseModelNotFound
     |- MethodNotAllowed 405
-    |- Conflict 409                   TaskNotReady, BaseModelGone
+    |- Conflict 409                   TaskNotReady, BaseModelGone, RequestInProgress
     |- RequestTooLarge 413
     |- UnsupportedMediaType 415
-    |- InvalidRequest 422             InvalidSupportSet, UnknownBaseModel, UnknownLearner, InvalidOption
+    |- InvalidRequest 422             InvalidSupportSet, UnknownBaseModel, UnknownLearner, InvalidOption,
+    |                                 IdempotencyKeyReused
     |- ImageError 422                 one image: EmptyFile, DamagedImage, UnsupportedImage 415, ImageTooLarge 413
     |- UploadRejected 422             an upload with its bad images, all named in `items`
     |- Unavailable 503                EngineBusy, WorkerDied, EngineNotReady, Draining
@@ -107,6 +108,10 @@ class BaseModelGone(Conflict):
     """The base model that this version was adapted from is not loaded."""
 
 
+class RequestInProgress(Conflict):
+    """A request with this idempotency key is still running; try again after a pause."""
+
+
 class RequestTooLarge(ServiceError):
     """The request is larger than the limits allow."""
 
@@ -139,6 +144,10 @@ class UnknownLearner(InvalidRequest):
 
 class InvalidOption(InvalidRequest):
     """An option of the adaptation is unknown or out of range."""
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """The idempotency key belongs to a request that asked for something else."""
 
 
 class ImageError(ServiceError):

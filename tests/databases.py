@@ -68,7 +68,7 @@ def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         path: Path = request.getfixturevalue("migrated_sqlite_file")
         return f"sqlite:///{shutil.copy(path, tmp_path / 'handful.db')}"
     url: str = request.getfixturevalue("migrated_postgresql_url")
-    _execute(url, "DELETE FROM task")
+    _execute(url, "DELETE FROM task; DELETE FROM idempotency")
     return url
 
 

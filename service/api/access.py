@@ -18,7 +18,7 @@ from service.api.problems import problem_response
 from service.errors import Forbidden, ServiceError, Unauthorized
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-EXPOSED_HEADERS: Final = "Location, Retry-After, X-Request-Id, WWW-Authenticate"
+EXPOSED_HEADERS: Final = "Location, Retry-After, X-Request-Id, WWW-Authenticate, Idempotency-Replayed"
 _STATIC: Final = ("/web/", "/problems/")
 _STATIC_PAGES: Final = frozenset({"/", "/livez", "/readyz", "/docs", "/favicon.ico"})
 

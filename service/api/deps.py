@@ -13,6 +13,7 @@ from service.telemetry import Metrics
 from service.usecases.base_models import BaseModels
 from service.usecases.limits import Limits
 from service.usecases.predictions import Predictions
+from service.usecases.retries import Retries
 from service.usecases.tasks import Tasks
 
 MAX_NUMBER = 2**31 - 1
@@ -42,6 +43,7 @@ class Services:
     """
 
     tasks: Tasks
+    retries: Retries
     predictions: Predictions
     base_models: BaseModels
     limits: Limits

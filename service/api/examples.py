@@ -1,10 +1,13 @@
 """The examples of a task: add, list, get the original image, remove."""
 
+from collections.abc import Sequence
 from typing import Final
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
 from service.api.deps import Cursor, ExampleId, Limit, ServicesDep, TaskId
+from service.api.idempotency import REPLAYED_HEADERS, IdempotencyKey, Making, answered, json_answer
 from service.api.openapi import examples_body, problems
 from service.api.schemas import Example, Page, StoredExamples
 from service.api.spool import Spool
@@ -13,13 +16,16 @@ from service.errors import (
     ArtifactDamaged,
     ArtifactMissing,
     ExampleNotFound,
+    IdempotencyKeyReused,
     InvalidRequest,
     InvalidSupportSet,
+    RequestInProgress,
     StorageFull,
     TaskNotFound,
     UnsupportedMediaType,
     UploadRejected,
 )
+from service.persistence.records import Answer, Run
 from service.usecases import views
 
 _EXTENSIONS: Final = {
@@ -42,16 +48,33 @@ router = APIRouter(prefix="/v1/tasks/{task}/examples", tags=["examples"])
     response_model=StoredExamples,
     summary="Add labelled images",
     openapi_extra=examples_body(),
-    responses=problems(
-        TaskNotFound, InvalidRequest, InvalidSupportSet, UploadRejected, UnsupportedMediaType, StorageFull
-    ),
+    responses={
+        201: {"description": "Stored.", "headers": REPLAYED_HEADERS},
+        **problems(
+            TaskNotFound,
+            RequestInProgress,
+            IdempotencyKeyReused,
+            InvalidRequest,
+            InvalidSupportSet,
+            UploadRejected,
+            UnsupportedMediaType,
+            StorageFull,
+        ),
+    },
 )
-async def add_examples(task_id: TaskId, request: Request, services: ServicesDep) -> StoredExamples:
+async def add_examples(task_id: TaskId, request: Request, services: ServicesDep, key: IdempotencyKey) -> Response:
     """Store further examples, all or none. The task answers as before until it is adapted again."""
+
+    async def act(run: Run | None) -> Answer:
+        return _answer(await services.tasks.add_examples(task_id, uploads, run=run))
+
+    async def recall(created: tuple[str, ...]) -> Answer:
+        return _answer(await services.tasks.stored_examples(task_id, [UUID(example) for example in created]))
+
     with Spool() as spool:
         uploads = await read_examples(request, spool, services.limits)
-        stored = await services.tasks.add_examples(task_id, uploads)
-    return StoredExamples(items=tuple(map(Example.model_validate, stored)))
+        making = Making(f"POST /v1/tasks/{task_id}/examples", None, act, recall, uploads)
+        return await answered(making, key, services.retries, max_file_bytes=services.limits.file_bytes)
 
 
 @router.get("", response_model=Page[Example], summary="List examples", responses=problems(TaskNotFound, InvalidRequest))
@@ -93,3 +116,7 @@ async def get_example(task_id: TaskId, example_id: ExampleId, services: Services
 async def delete_example(task_id: TaskId, example_id: ExampleId, services: ServicesDep) -> None:
     """Versions that were adapted on it stay as they are; the next one does without it."""
     await services.tasks.delete_example(task_id, example_id)
+
+
+def _answer(stored: Sequence[views.ExampleView]) -> Answer:
+    return json_answer(StoredExamples, StoredExamples(items=tuple(map(Example.model_validate, stored))))

@@ -19,6 +19,7 @@ from service.errors import (
     MalformedRequest,
     MethodNotAllowed,
     NotFound,
+    RequestInProgress,
     RequestTooLarge,
     ServiceError,
     Unauthorized,
@@ -137,7 +138,7 @@ def _headers(error: ServiceError) -> dict[str, str]:
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = 'Bearer realm="handful"'
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | RequestInProgress):
         headers["Retry-After"] = str(RETRY_AFTER_S)
     return headers
 

@@ -1,8 +1,11 @@
 """The versions of a task: adapt again, list, look at."""
 
+from uuid import UUID
+
 from fastapi import APIRouter, Request, Response
 
 from service.api.deps import Cursor, Limit, ServicesDep, TaskId, VersionNumber
+from service.api.idempotency import REPLAYED_HEADERS, IdempotencyKey, Making, answered, json_answer
 from service.api.openapi import json_body, problems
 from service.api.schemas import AdaptBody, Page, Version
 from service.api.tasks import POLL_AFTER_S
@@ -11,14 +14,17 @@ from service.errors import (
     BaseModelGone,
     EngineBusy,
     EngineNotReady,
+    IdempotencyKeyReused,
     InvalidOption,
     InvalidRequest,
     InvalidSupportSet,
+    RequestInProgress,
     TaskNotFound,
     UnknownLearner,
     UnsupportedMediaType,
     VersionNotFound,
 )
+from service.persistence.records import Answer, Run
 from service.usecases import views
 
 router = APIRouter(prefix="/v1/tasks/{task}", tags=["versions"])
@@ -31,10 +37,17 @@ router = APIRouter(prefix="/v1/tasks/{task}", tags=["versions"])
     summary="Adapt a task to its present examples",
     openapi_extra=json_body(AdaptBody, {"learner": "anil", "steps": 5, "wait": 10}),
     responses={
-        202: {"model": Version, "description": "Not finished within `wait`. Look at `Location` again."},
+        201: {"description": "Adapted.", "headers": REPLAYED_HEADERS},
+        202: {
+            "model": Version,
+            "description": "Not finished within `wait`. Look at `Location` again.",
+            "headers": REPLAYED_HEADERS,
+        },
         **problems(
             TaskNotFound,
             BaseModelGone,
+            RequestInProgress,
+            IdempotencyKeyReused,
             InvalidRequest,
             InvalidSupportSet,
             UnknownLearner,
@@ -45,17 +58,22 @@ router = APIRouter(prefix="/v1/tasks/{task}", tags=["versions"])
         ),
     },
 )
-async def adapt_task(task_id: TaskId, request: Request, response: Response, services: ServicesDep) -> views.VersionView:
+async def adapt_task(task_id: TaskId, request: Request, services: ServicesDep, key: IdempotencyKey) -> Response:
     """Make a new version; the one before answers until the new one is ready. All of the body is optional."""
     body = await read_json(request, AdaptBody)
-    version, is_finished = await services.tasks.adapt(
-        task_id, wait_s=body.wait, learner=body.learner, steps=body.steps, lr=body.lr
-    )
-    if not is_finished:
-        response.status_code = 202
-        response.headers["Retry-After"] = POLL_AFTER_S
-    response.headers["Location"] = f"/v1/tasks/{task_id}/versions/{version.number}"
-    return version
+
+    async def act(run: Run | None) -> Answer:
+        version, is_finished = await services.tasks.adapt(
+            task_id, wait_s=body.wait, learner=body.learner, steps=body.steps, lr=body.lr, run=run
+        )
+        return _answer(task_id, version, is_finished=is_finished)
+
+    async def recall(created: tuple[str, ...]) -> Answer:
+        version = await services.tasks.version(task_id, int(created[0]))
+        return _answer(task_id, version, is_finished=version.state in {"ready", "failed"})
+
+    making = Making(f"POST /v1/tasks/{task_id}/adapt", [body.learner, body.steps, body.lr], act, recall)
+    return await answered(making, key, services.retries, max_file_bytes=services.limits.file_bytes)
 
 
 @router.get(
@@ -77,3 +95,10 @@ async def list_versions(
 async def get_version(task_id: TaskId, number: VersionNumber, services: ServicesDep) -> views.VersionView:
     """One adaptation with its settings, timings and report."""
     return await services.tasks.version(task_id, number)
+
+
+def _answer(task_id: UUID, version: views.VersionView, *, is_finished: bool) -> Answer:
+    location = {"Location": f"/v1/tasks/{task_id}/versions/{version.number}"}
+    if is_finished:
+        return json_answer(Version, version, headers=location)
+    return json_answer(Version, version, status=202, headers={**location, "Retry-After": POLL_AFTER_S})

@@ -9,9 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.errors import ExampleNotFound, InvalidSupportSet, RequestTooLarge
 from service.persistence.cursors import cursor_of_id, id_of_cursor
 from service.persistence.database import Database
+from service.persistence.idempotency import note_created
 from service.persistence.locks import lock_task_to_change, require_task
 from service.persistence.orm import Example, Task, TaskClass, Version
-from service.persistence.records import ExampleRecord, TaskRoom
+from service.persistence.records import ExampleRecord, Run, TaskRoom
 from service.persistence.support import unpack_support
 from service.persistence.versions import UNFINISHED
 
@@ -24,8 +25,12 @@ class ExampleRows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, task_id: UUID, examples: Sequence[ExampleRecord], room: TaskRoom) -> list[tuple[Example, str]]:
+    async def add(
+        self, task_id: UUID, examples: Sequence[ExampleRecord], room: TaskRoom, run: Run | None = None
+    ) -> list[tuple[Example, str]]:
         """Store examples, with new classes as they come; gives each with its label.
+
+        `run` is the keyed request that asks for it, if it has a key.
 
         Raises:
             TaskNotFound: there is no such task.
@@ -35,7 +40,18 @@ class ExampleRows:
             task = await lock_task_to_change(session, task_id)
             await insert_examples(session, task, examples, room)
             ids = [example.id for example in examples]
+            await note_created(session, run, *ids)
             return await _labelled(session, task_id, ids)
+
+    async def some(self, task_id: UUID, example_ids: Sequence[UUID]) -> list[tuple[Example, str]]:
+        """Those of the examples that the task still has, oldest first, each with its label.
+
+        Raises:
+            TaskNotFound: there is no such task.
+        """
+        async with self._database.read() as session:
+            await require_task(session, task_id)
+            return await _labelled(session, task_id, example_ids)
 
     async def page(
         self, task_id: UUID, *, limit: int, cursor: str | None

@@ -6,6 +6,7 @@
 
 Everything below a task goes with it. What a task shows of its versions (state, current and pending version) and of
 its examples (their number by class) is kept in the rows that a list reads, written by the transaction that changes it.
+Beside these stands `idempotency`: the requests of the last 24 hours that a client may send again.
 
 A version fixes its support set when it is created, in one column: 48 bytes an example, its id and the digest of its
 bytes, ordered by class, beside the labels with their counts. Why not a table of pairs: 1,000 examples and 20 versions
@@ -30,6 +31,8 @@ LABEL_CHARS = 200
 FILENAME_CHARS = 255
 METADATA_KEY_CHARS = 64
 METADATA_VALUE_CHARS = 500
+IDEMPOTENCY_KEY_CHARS = 255
+TARGET_CHARS = 200
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -44,7 +47,11 @@ class Base(DeclarativeBase):
     """The tables' common ground: named constraints, and JSON without the JSON null."""
 
     metadata = MetaData(naming_convention=NAMES)
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON(none_as_null=True)}  # noqa: RUF012  # SQLAlchemy's
+    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy's
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON(none_as_null=True),
+        list[str]: JSON(none_as_null=True),
+    }
 
 
 class Task(Base):
@@ -153,3 +160,34 @@ class Version(Base):
     lease_owner: Mapped[str | None] = mapped_column(String(36))
     lease_expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Idempotency(Base):
+    """A request that its client may send again, by the key that the client gave it.
+
+    It refers to no other table: what a request was told stays true of it after the task is deleted.
+
+    Attributes:
+        target: method and path.
+        request_digest: of what the request asks for.
+        created: ids of what it stored, written by the transaction that stored it.
+        status, headers, body: the answer, once it was given.
+        lease_owner: the run that may store something, until `lease_expires_at` by the database's clock; both None once
+            it has ended.
+        expires_at: when the row goes, by the same clock.
+    """
+
+    __tablename__ = "idempotency"
+    __table_args__ = (UniqueConstraint("target", "key"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    target: Mapped[str] = mapped_column(String(TARGET_CHARS))
+    key: Mapped[str] = mapped_column(String(IDEMPOTENCY_KEY_CHARS))
+    request_digest: Mapped[str] = mapped_column(String(DIGEST_CHARS))
+    created: Mapped[list[str] | None]
+    status: Mapped[int | None]
+    headers: Mapped[dict[str, Any] | None]
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    lease_owner: Mapped[str | None] = mapped_column(String(36))
+    lease_expires_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime] = mapped_column(index=True)

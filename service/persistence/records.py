@@ -126,3 +126,42 @@ class StoredFeatures:
     digest: str
     base_model_digest: str
     example_ids: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedRequest:
+    """A request with the idempotency key of its client.
+
+    Attributes:
+        target: method and path; a key means something else under another one.
+        digest: SHA-256 of what is asked for; equal for a request that is sent again.
+    """
+
+    key: str
+    target: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a keyed request: only the row's present owner may store something."""
+
+    request_id: UUID
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client is told, as it travels; nothing here looks into it."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BegunRun:
+    """A run that began; `created` are the ids of what an earlier run stored before its process died, if it did."""
+
+    run: Run
+    created: tuple[str, ...] | None = None

@@ -12,9 +12,10 @@ from sqlalchemy.sql import Select
 from service.persistence.cursors import cursor_of_id, id_of_cursor
 from service.persistence.database import Database
 from service.persistence.examples import insert_examples
+from service.persistence.idempotency import note_created
 from service.persistence.locks import task_not_found
 from service.persistence.orm import Task, TaskClass, TaskMetadata, Version
-from service.persistence.records import ExampleRecord, Lease, TaskRecord, TaskRoom, VersionRecord
+from service.persistence.records import ExampleRecord, Lease, Run, TaskRecord, TaskRoom, VersionRecord
 from service.persistence.versions import MAX_NUMBER, insert_version, present_support
 
 
@@ -41,10 +42,11 @@ class TaskRows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create_empty(self, task: TaskRecord) -> None:
-        """Store a task without examples."""
+    async def create_empty(self, task: TaskRecord, run: Run | None = None) -> None:
+        """Store a task without examples; `run` is the keyed request that asks for it, if it has a key."""
         async with self._database.write() as session:
             await _insert_task(session, task)
+            await note_created(session, run, task.id)
 
     async def create(
         self,
@@ -54,8 +56,9 @@ class TaskRows:
         *,
         lease: Lease,
         room: TaskRoom,
+        run: Run | None = None,
     ) -> Version:
-        """Store a task with its examples and its first version, which it gives.
+        """Store a task with its examples and its first version, which it gives; `run` as in `create_empty`.
 
         Raises:
             RequestTooLarge, InvalidSupportSet: there are more examples or classes than a task may have.
@@ -63,6 +66,7 @@ class TaskRows:
         async with self._database.write() as session:
             row = await _insert_task(session, task)
             await insert_examples(session, row, examples, room)
+            await note_created(session, run, task.id)
             return await insert_version(session, row, version, await present_support(session, row.id), lease)
 
     async def get(self, task_id: UUID) -> StoredTask:

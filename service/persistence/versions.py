@@ -11,6 +11,7 @@ from service.errors import VersionNotFound
 from service.persistence.columns import database_time, utc_now
 from service.persistence.cursors import cursor_of_number, number_of_cursor
 from service.persistence.database import Database
+from service.persistence.idempotency import note_created
 from service.persistence.locks import lock_task, lock_task_to_change, require_task
 from service.persistence.orm import Example, Task, TaskClass, Version
 from service.persistence.records import (
@@ -18,6 +19,7 @@ from service.persistence.records import (
     ClassCount,
     FinishedAdaptation,
     Lease,
+    Run,
     StoredFeatures,
     SupportRow,
     TaskSnapshot,
@@ -36,8 +38,12 @@ class VersionRows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, task_id: UUID, plan: Callable[[TaskSnapshot], VersionRecord], lease: Lease) -> Version:
+    async def create(
+        self, task_id: UUID, plan: Callable[[TaskSnapshot], VersionRecord], lease: Lease, run: Run | None = None
+    ) -> Version:
         """Store a version of what the task is in this transaction; `plan` may refuse by raising.
+
+        `run` is the keyed request that asks for it, if it has a key.
 
         Raises:
             TaskNotFound: there is no such task.
@@ -48,7 +54,9 @@ class VersionRows:
             record = plan(TaskSnapshot(task.base_model, task.learner, task.prior, present.classes, present.looks_drawn))
             task.base_model = task.base_model or record.base_model
             task.learner = task.learner or record.learner
-            return await insert_version(session, task, record, present, lease)
+            version = await insert_version(session, task, record, present, lease)
+            await note_created(session, run, version.number)
+            return version
 
     async def page(self, task_id: UUID, *, limit: int, cursor: str | None) -> tuple[list[Version], str | None]:
         """The next versions, newest first, and the cursor behind them.

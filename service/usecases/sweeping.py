@@ -1,4 +1,7 @@
-"""Removing files that nothing names any more: a delete removes rows only, and this removes what they left."""
+"""Removing what nothing needs any more: idempotency keys that are old, and files.
+
+A delete removes rows only; the sweep removes the files that it left without a name.
+"""
 
 import asyncio
 import logging
@@ -8,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from service.artifacts import ArtifactStore
 from service.persistence.database import Database
 from service.persistence.examples import ExampleRows
+from service.persistence.idempotency import KeyRows
 
 SWEEP_EVERY_S = 60.0
 _ANSWER_S = 60.0
@@ -16,10 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class Sweeper:
-    """Sweeps the artifacts when it starts and every minute."""
+    """Sweeps the artifacts and the keys when it starts and every minute."""
 
     def __init__(self, database: Database, artifacts: ArtifactStore, *, every_s: float = SWEEP_EVERY_S) -> None:
         self._rows = ExampleRows(database)
+        self._keys = KeyRows(database)
         self._artifacts = artifacts
         self._every_s = every_s
         self._stopping = asyncio.Event()
@@ -42,6 +47,7 @@ class Sweeper:
                 removed = await self.sweep()
                 if removed:
                     log.info("swept %d files that nothing names", removed)
+                await self._keys.purge()
             except _StoppingError:
                 return
             except Exception:

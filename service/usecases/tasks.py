@@ -13,7 +13,7 @@ from service.persistence.database import Database
 from service.persistence.examples import ExampleRows
 from service.persistence.ids import new_id
 from service.persistence.orm import Version
-from service.persistence.records import Lease, TaskRecord, TaskRoom, TaskSnapshot, VersionRecord
+from service.persistence.records import Lease, Run, TaskRecord, TaskRoom, TaskSnapshot, VersionRecord
 from service.persistence.tasks import TaskRows
 from service.persistence.versions import VersionRows
 from service.usecases.adaptations import Adaptations
@@ -86,8 +86,10 @@ class Tasks:
         await self._adaptations.stop(grace_s)
         await self._sweeper.stop()
 
-    async def create(self, new: NewTask, *, wait_s: float) -> tuple[TaskView, bool]:
+    async def create(self, new: NewTask, *, wait_s: float, run: Run | None = None) -> tuple[TaskView, bool]:
         """Store a task with its examples and adapt it; False where it is not finished within wait_s.
+
+        `run` is the keyed request that asks for it, if it has a key: here and below, see `retries.py`.
 
         Raises:
             EngineBusy: nothing was stored; try again later.
@@ -104,13 +106,13 @@ class Tasks:
             examples = await self._intake.store(decoded)
             running = await self._adaptations.begin(
                 stack.pop_all(),
-                lambda lease: self._task_rows.create(task, examples, version, lease=lease, room=self._room),
+                lambda lease: self._task_rows.create(task, examples, version, lease=lease, room=self._room, run=run),
                 decoded.support(version.base_model, examples),
             )
         is_over = await _ended_within(running, wait_s)
         return await self.get(task.id), is_over
 
-    async def create_empty(self, new: NewTask) -> TaskView:
+    async def create_empty(self, new: NewTask, *, run: Run | None = None) -> TaskView:
         """Store a task without examples.
 
         Raises:
@@ -119,7 +121,7 @@ class Tasks:
         if new.base_model is not None:
             check_learner(new.learner, candidates(new.base_model, self._base_models))
         task = self._record(new, None)
-        await self._task_rows.create_empty(task)
+        await self._task_rows.create_empty(task, run)
         return await self.get(task.id)
 
     async def get(self, task_id: UUID) -> TaskView:
@@ -152,7 +154,9 @@ class Tasks:
         await self._task_rows.delete(task_id)
         self._serving.drop(task_id)
 
-    async def add_examples(self, task_id: UUID, uploads: Sequence[LabelledUpload]) -> tuple[ExampleView, ...]:
+    async def add_examples(
+        self, task_id: UUID, uploads: Sequence[LabelledUpload], *, run: Run | None = None
+    ) -> tuple[ExampleView, ...]:
         """Store examples, all or none; they count from the next adaptation.
 
         Raises:
@@ -164,8 +168,12 @@ class Tasks:
         task = await self._task_rows.get(task_id)
         decoded = await self._intake.decode(uploads, self._cards_of(task.row.base_model))
         examples = await self._intake.store(decoded)
-        stored = await self._example_rows.add(task_id, examples, self._room)
+        stored = await self._example_rows.add(task_id, examples, self._room, run)
         return tuple(example_view(row, label) for row, label in stored)
+
+    async def stored_examples(self, task_id: UUID, example_ids: Sequence[UUID]) -> tuple[ExampleView, ...]:
+        """Those of the examples that the task still has, oldest first."""
+        return tuple(example_view(row, label) for row, label in await self._example_rows.some(task_id, example_ids))
 
     async def examples(self, task_id: UUID, *, limit: int, cursor: str | None = None) -> Page[ExampleView]:
         """The examples of a task, oldest first."""
@@ -189,6 +197,7 @@ class Tasks:
         learner: str | None = None,
         steps: int | None = None,
         lr: float | None = None,
+        run: Run | None = None,
     ) -> tuple[VersionView, bool]:
         """Adapt a task to its present examples as a new version; False where it is not finished within wait_s.
 
@@ -205,7 +214,7 @@ class Tasks:
             return planned_version(task, wish, self._base_models, self._limits)
 
         async def store(lease: Lease) -> Version:
-            version = await self._version_rows.create(task_id, plan, lease)
+            version = await self._version_rows.create(task_id, plan, lease, run)
             numbers.append(version.number)
             return version
 
