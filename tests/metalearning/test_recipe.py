@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.errors import RecipeError
-from service.metalearning.recipe import read_recipe, recipe_from_tables, recipe_to_tables
+from service.metalearning.recipe import SHIPPED, read_recipe, recipe_from_tables, recipe_to_tables
 from tests.metalearning.tiny_training import TABLES
 
 
@@ -115,6 +115,11 @@ def test_the_shipped_recipe_is_right() -> None:
     assert recipe.rotations
 
 
+@pytest.mark.parametrize("name", sorted(file.stem for file in SHIPPED.glob("*.toml")))
+def test_every_shipped_recipe_is_right_and_bears_the_name_of_its_file(name: str) -> None:
+    assert read_recipe(name).id == name
+
+
 def test_a_change_replaces_one_key() -> None:
     recipe = read_recipe("omniglot-conv4", ["optimizer.lr=0.5", 'split="train"'])
 
@@ -123,7 +128,7 @@ def test_a_change_replaces_one_key() -> None:
 
 
 def test_a_recipe_that_does_not_exist_is_told_with_those_that_do() -> None:
-    with pytest.raises(RecipeError, match="no recipe 'mnist'; shipped are omniglot-conv4"):
+    with pytest.raises(RecipeError, match="no recipe 'mnist'; shipped are omniglot-conv4, own-images"):
         read_recipe("mnist")
 
 
