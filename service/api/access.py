@@ -6,9 +6,9 @@ a browser marks as coming from elsewhere is refused.
 """
 
 import hmac
+import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from fastapi import Response
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,6 +19,7 @@ from service.errors import Forbidden, ServiceError, Unauthorized
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 EXPOSED_HEADERS: Final = "Location, Retry-After, X-Request-Id, WWW-Authenticate, Idempotency-Replayed"
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+))(?::[0-9]{1,5})?", re.ASCII)
 _STATIC: Final = ("/web/", "/problems/")
 _STATIC_PAGES: Final = frozenset({"/", "/livez", "/readyz", "/docs", "/favicon.ico"})
 
@@ -41,9 +42,10 @@ class AccessRules:
         """Why this request is not let in, or None."""
         if self.api_key is not None:
             return None if is_static(path) else self._refuse_key(headers)
-        if self.loopback_only and (name := _host_name(headers.get("host", ""))) not in LOOPBACK_NAMES:
+        host = headers.get("host", "")
+        if self.loopback_only and _host_name(host) not in LOOPBACK_NAMES:
             return Forbidden(
-                f"without an API key this service answers to localhost, 127.0.0.1 and [::1] only, not to {name[:100]!r}"
+                f"without an API key this service answers to localhost, 127.0.0.1 and [::1] only, not to {host[:100]!r}"
             )
         if not is_static(path) and self._is_foreign(headers):
             return Forbidden("a web page of another origin may not call this service; HANDFUL_CORS_ORIGINS names those")
@@ -64,12 +66,13 @@ class AccessRules:
         return None
 
     def _is_foreign(self, headers: Headers) -> bool:
-        origin = headers.get("origin")
-        if origin is not None and self.allows_origin(origin):
+        origins = headers.getlist("origin")
+        if len(origins) == 1 and self.allows_origin(origins[0]):
             return False
-        if headers.get("sec-fetch-site", "").lower() == "cross-site":
+        if any(site.lower() == "cross-site" for site in headers.getlist("sec-fetch-site")):
             return True
-        return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+        host = headers.get("host", "").lower()
+        return any(origin.lower() not in {f"http://{host}", f"https://{host}"} for origin in origins)
 
 
 class AccessGuard:
@@ -104,10 +107,9 @@ def is_static(path: str) -> bool:
 
 
 def _host_name(host: str) -> str:
-    """The name of a `Host` header without its port and brackets, in lower case."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+    """The name of a `Host` header without its port and brackets, in lower case; empty if it is none."""
+    found = _HOST.fullmatch(host.lower())
+    return (found[1] or found[2]) if found else ""
 
 
 def _is_preflight(scope: Scope, headers: Headers) -> bool:

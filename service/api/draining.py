@@ -4,8 +4,10 @@ Why: a load balancer goes on sending for some seconds after a process was told t
 its listener at once.
 """
 
+import asyncio
 import os
 import signal
+import socket
 import time
 from types import FrameType
 from typing import Final
@@ -16,6 +18,8 @@ from service.api.deps import Lifecycle
 from service.api.protocol import BoundedProtocol
 
 KEEP_ALIVE_S: Final = 30
+_TURNS: Final = 5
+_TURN_S: Final = 0.01
 
 
 class DrainingServer(uvicorn.Server):
@@ -42,6 +46,16 @@ class DrainingServer(uvicorn.Server):
         if self._ends_at is not None and time.monotonic() >= self._ends_at:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take in what was sent before this moment, then stop listening and finish it.
+
+        A connection that waits to be accepted, or whose request waits to be read, would be reset by a close; each
+        of the two takes a turn of the loop.
+        """
+        for _ in range(_TURNS):
+            await asyncio.sleep(_TURN_S)
+        await super().shutdown(sockets)
 
 
 def server_config(app: object, *, host: str, port: int, grace_s: float) -> uvicorn.Config:

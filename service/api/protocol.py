@@ -1,7 +1,7 @@
-"""HTTP on the wire: uvicorn's, with a bound on the head of a request and problem documents for what is no request.
+"""HTTP on the wire: uvicorn's, with bounds on what is no body and problem documents for what is no request.
 
-Why: uvicorn's fast parser keeps a head of any size, for as long as its client likes, and answers bytes that are no
-HTTP with plain text.
+Why: uvicorn's fast parser keeps a head or trailers of any size, for as long as their client likes, takes trailers for
+headers, and answers bytes that are no HTTP with plain text.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import json
 import logging
 from typing import Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.api.problems import MEDIA_TYPE, problem_document
@@ -22,12 +23,14 @@ _log = logging.getLogger("handful.api")
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection; a head that is too long or takes too long closes it."""
+    """One connection; a head that is too long or takes too long closes it, and so does a body that nobody reads."""
 
     head_s: float = HEAD_S
-    _head_bytes = 0
     _is_reading_head = True
-    _head_timer: asyncio.TimerHandle | None = None
+    _is_reading_body = False
+    _had_body_bytes = False
+    _overhead_bytes = 0
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for the first request."""
@@ -36,45 +39,108 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._end_head()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and count it while a head is not complete."""
+        """Parse what came, and count it while it is no body: a head, the extension of a chunk, trailers."""
         if self.transport.is_closing():
             return
+        self._had_body_bytes = False
         super().data_received(data)
-        if self._is_reading_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(f"the head of the request has more than {MAX_HEAD_BYTES} bytes")
+        if self._is_reading_head or (self._is_reading_body and not self._had_body_bytes):
+            self._overhead_bytes += len(data)
+            if self._overhead_bytes > MAX_HEAD_BYTES:
+                self._give_up()
 
     def on_message_begin(self) -> None:
         """A request begins, perhaps on a connection that had some before."""
         self._begin_head()
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; a trailer is none, and comes after everything was decided."""
+        if self._is_reading_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The head is whole; the body has bounds of its own."""
-        self._end_head()
+        self._stop_timer()
+        self._is_reading_head = False
+        self._is_reading_body = True
+        self._overhead_bytes = 0
+        self._settle_host()
         super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False  # the parser takes what follows for another protocol
+
+    def on_body(self, body: bytes) -> None:
+        """Some of the body came."""
+        self._had_body_bytes = True
+        self._overhead_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._is_reading_body = False
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Give the next head its time, and the rest of a body that was not read: its sender sees the answer then."""
+        super().on_response_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self._start_timer()
+
+    def shutdown(self) -> None:
+        """Close the connection once its requests are answered, one whose head is on the way included."""
+        if self._is_reading_head and self._overhead_bytes:
+            return  # while the service is draining, the answer closes the connection
+        super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are no HTTP request, and close the connection."""
         _log.info("refused bytes that are no HTTP request: %s", msg)
         self._refuse("this is not an HTTP request that can be read")
 
-    def _begin_head(self) -> None:
-        self._end_head()
-        self._is_reading_head = True
-        self._head_bytes = 0
-        self._head_timer = self.loop.call_later(self.head_s, self.transport.close)
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: that a client asks for another protocol is no event."""
 
-    def _end_head(self) -> None:
-        self._is_reading_head = False
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _begin_head(self) -> None:
+        self._is_reading_head = True
+        self._overhead_bytes = 0
+        self._start_timer()
+
+    def _settle_host(self) -> None:
+        """See that the request names one host; one in its target counts more than the header (RFC 9112, 3.2.2).
+
+        Raises:
+            ValueError: it names none, or several; the parser makes that a refusal.
+        """
+        target = httptools.parse_url(self.url)
+        if target.host:
+            host = b"[%b]" % target.host if b":" in target.host else target.host
+            port = b":%d" % target.port if target.port else b""
+            self.headers[:] = [(name, value) for name, value in self.headers if name != b"host"]
+            self.headers.append((b"host", host + port))
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
+            raise ValueError("a request has one Host")
+
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(self.head_s, self.transport.close)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        """Refuse what is too long; after the head, where an answer may be under way, the connection just ends."""
+        if self._is_reading_head:
+            self._refuse(f"the head of the request has more than {MAX_HEAD_BYTES} bytes")
+        else:
+            self.transport.close()
 
     def _refuse(self, detail: str) -> None:
         request_id = new_request_id()

@@ -1,7 +1,9 @@
 """The key is asked for, and without one no web page of others gets in."""
 
+import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 import httpx
 import pytest
@@ -10,6 +12,7 @@ from fastapi import FastAPI
 from service.api.access import AccessGuard, AccessRules
 
 KEY = "a-long-random-key"
+Headers: TypeAlias = dict[str, str] | list[tuple[str, str]]
 
 
 @asynccontextmanager
@@ -56,6 +59,20 @@ async def test_no_key_or_a_wrong_one_is_told_which_header_to_send(headers: dict[
     assert KEY not in response.text
 
 
+@pytest.mark.parametrize("offered", ["x", KEY[:-1] + "x", KEY])
+async def test_the_key_is_compared_in_constant_time(offered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare_digest(a: bytes, b: bytes) -> bool:
+        compared.append((a, b))
+        return a == b
+
+    monkeypatch.setattr(hmac, "compare_digest", compare_digest)
+    async with guarded(AccessRules(KEY)) as client:
+        await client.get("/v1/tasks", headers={"X-API-Key": offered})
+    assert compared == [(offered.encode(), KEY.encode())]
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/web/style.css"])
 async def test_probes_and_pages_need_no_key(path: str) -> None:
     async with guarded(AccessRules(KEY)) as client:
@@ -68,7 +85,22 @@ async def test_without_a_key_this_machine_is_served(host: str) -> None:
         assert (await client.get("/v1/tasks", headers={"Host": host})).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["rebound.example", "localhost.rebound.example", "192.168.1.4:8000", "", "[::2]"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "rebound.example",
+        "localhost.rebound.example",
+        "192.168.1.4:8000",
+        "",
+        "[::2]",
+        "localhost.",
+        "localhost:80@rebound.example",
+        "localhost:rebound.example",
+        "[::1]rebound.example",
+        "[::1].rebound.example:80",
+        "rebound.example#localhost",
+    ],
+)
 async def test_without_a_key_another_name_of_this_machine_is_refused(host: str) -> None:
     async with guarded(AccessRules(None)) as client:
         response = await client.get("/v1/tasks", headers={"Host": host})
@@ -81,10 +113,13 @@ async def test_without_a_key_another_name_of_this_machine_is_refused(host: str) 
         {"Origin": "https://evil.example"},
         {"Origin": "http://localhost:3000"},
         {"Origin": "null"},
+        {"Origin": "http://[::1"},
         {"Sec-Fetch-Site": "cross-site"},
+        [("Origin", "http://localhost:8000"), ("Origin", "https://evil.example")],
+        [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "cross-site")],
     ],
 )
-async def test_without_a_key_the_web_pages_of_others_are_refused(headers: dict[str, str]) -> None:
+async def test_without_a_key_the_web_pages_of_others_are_refused(headers: Headers) -> None:
     async with guarded(AccessRules(None)) as client:
         assert (await client.get("/v1/tasks", headers=headers)).status_code == 403
 

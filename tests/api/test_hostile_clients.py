@@ -11,6 +11,10 @@ from service.api.protocol import BoundedProtocol
 from tests.api.toy_service import create, png
 
 Address = tuple[str, int]
+CHUNKED = (
+    b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,13 @@ def received(connection: socket.socket) -> Iterator[bytes]:
         b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: rebound.example\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nAccept: */*\r\n\r\n",
+        b"GET /livez HTTP/1.1\nHost: localhost\n\n",
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
     ],
 )
 def test_bytes_that_are_no_request_get_a_problem_document(address: Address, data: bytes) -> None:
@@ -64,12 +75,51 @@ def test_a_header_cannot_be_smuggled_through_the_request_id(address: Address) ->
     assert b"Set-Cookie" not in exchange(address, request)
 
 
-def test_an_upgrade_to_a_websocket_is_not_followed(address: Address) -> None:
+def test_an_upgrade_to_a_websocket_is_not_followed_and_ends_the_connection(address: Address) -> None:
     request = (
-        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
-    assert exchange(address, request).startswith(b"HTTP/1.1 200 ")
+    answer = exchange(address, request)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in answer
+
+
+def test_a_host_in_the_target_counts_more_than_the_header(address: Address) -> None:
+    rebound = b"GET http://rebound.example/v1/tasks HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    ours = b"GET http://localhost:80/v1/limits HTTP/1.1\r\nHost: rebound.example\r\n\r\n"
+    bracketed = b"GET http://[::1]:80/v1/limits HTTP/1.1\r\nHost: rebound.example\r\n\r\n"
+    assert exchange(address, rebound).startswith(b"HTTP/1.1 403 ")
+    assert exchange(address, ours).startswith(b"HTTP/1.1 200 ")
+    assert exchange(address, bracketed).startswith(b"HTTP/1.1 200 ")
+
+
+def test_nothing_is_echoed_to_trace(address: Address) -> None:
+    answer = exchange(address, b"TRACE /v1/tasks HTTP/1.1\r\nHost: localhost\r\nCookie: secret\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 405 ")
+    assert b"secret" not in answer
+
+
+def test_a_trailer_is_no_header(address: Address) -> None:
+    whole = CHUNKED + b'7\r\n{"n":1}\r\n0\r\nX-Request-Id: from-the-trailer\r\nHost: rebound.example\r\n\r\n'
+    answer = exchange(address, whole)
+    assert answer.startswith(b"HTTP/1.1 422 ")
+    assert b"from-the-trailer" not in answer
+
+
+@pytest.mark.parametrize("endless", [b"2;", b"2\r\n{}\r\n0\r\nX-Long: "])
+def test_what_is_no_body_has_an_end(address: Address, endless: bytes) -> None:
+    assert exchange(address, CHUNKED + endless + b"a" * 2_000_000).count(b"HTTP/1.1 201 ") == 0
+
+
+def test_a_body_that_nobody_reads_ends_with_the_connection(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedProtocol, "head_s", 0.3)
+    started = time.monotonic()
+    head = b"POST /v1/nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    with socket.create_connection(address, timeout=3) as connection:
+        connection.sendall(head)
+        assert b"".join(received(connection)).startswith(b"HTTP/1.1 404 ")
+    assert 0.2 < time.monotonic() - started < 1
 
 
 def test_a_request_without_a_host_is_not_served(address: Address) -> None:
