@@ -3,9 +3,9 @@
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeAlias, Unpack, overload
+from typing import Self, TypeAlias, Unpack, overload
 
 import httpx
 
@@ -29,11 +29,11 @@ from service.client.uploads import (
     ImageSource,
     LabelledImages,
     TaskOptions,
-    file_parts,
     form_fields,
     given,
     image_source,
     labelled_sources,
+    send_labelled,
 )
 from service.errors import DeadlineExceeded, InvalidRequest, NotFound, TaskNotFound, error_class
 
@@ -48,8 +48,9 @@ class Client:
     """Talks to one service; close it, or use it in a `with` statement.
 
     Every method raises the class of `service.errors` that the service's problem document names, and
-    `ServiceUnreachable` where nothing answers. A read is repeated a few times while the service says
-    that it will be back; nothing else is ever sent twice.
+    `ServiceUnreachable` where nothing answers. While the service says that it will be back, reads are repeated a few
+    times, and so is what makes something, also where the connection broke: each such call has an idempotency key, so
+    that it is done once. `idempotency_key` gives it a key of yours, to make the same call again in another process.
 
     Args:
         base_url: where the service is: `http://127.0.0.1:8000`.
@@ -106,6 +107,7 @@ class Client:
         examples: LabelledImages,
         *,
         wait_s: float = ADAPT_WAIT_S,
+        idempotency_key: str | None = None,
         **options: Unpack[TaskOptions],
     ) -> Task:
         """The task made of these examples, in one request; all of them are kept or none.
@@ -114,18 +116,25 @@ class Client:
             name: for people; need not be unique.
             examples: images by label, or (label, image) pairs; an image is a path or its bytes.
             wait_s: 0 to 60; adapted within it, the task is ready when this returns.
+            idempotency_key: see the class.
             options: see `TaskOptions`.
 
         Raises:
             UploadRejected: some images cannot be used; `items` names each.
         """
         fields = {"name": name, "wait": wait_s, **form_fields(options)}
-        return task_from_json(self._upload("/v1/tasks", labelled_sources(examples), fields, wait_s=wait_s))
+        sources = labelled_sources(examples)
+        answer = send_labelled(
+            self._connection, "/v1/tasks", sources, fields=fields, wait_s=wait_s, key=idempotency_key
+        )
+        return task_from_json(answer)
 
-    def create_empty_task(self, name: str | None = None, **options: Unpack[TaskOptions]) -> Task:
+    def create_empty_task(
+        self, name: str | None = None, *, idempotency_key: str | None = None, **options: Unpack[TaskOptions]
+    ) -> Task:
         """A task without examples, to be filled with `add_examples` and then adapted."""
         body = given({"name": name, **options})
-        return task_from_json(self._connection.send("POST", "/v1/tasks", json=body).json())
+        return task_from_json(self._connection.make("/v1/tasks", key=idempotency_key, json=body).json())
 
     def tasks(self, *, state: str | None = None, metadata: Mapping[str, str] | None = None) -> Iterator[Task]:
         """All tasks, newest first, page by page; those in a state, or with this metadata."""
@@ -154,14 +163,17 @@ class Client:
 
     # Examples
 
-    def add_examples(self, task: TaskRef, examples: LabelledImages) -> list[Example]:
+    def add_examples(
+        self, task: TaskRef, examples: LabelledImages, *, idempotency_key: str | None = None
+    ) -> list[Example]:
         """The examples stored, in the order given, in one request; all of them are kept or none.
 
         Raises:
             UploadRejected: some images cannot be used; `items` names each.
         """
         sources = labelled_sources(examples)
-        answer = self._upload(f"{self._path(task)}/examples", sources, {}, wait_s=len(sources))
+        path = f"{self._path(task)}/examples"
+        answer = send_labelled(self._connection, path, sources, wait_s=len(sources), key=idempotency_key)
         return [example_from_json(item) for item in answer["items"]]
 
     def examples(self, task: TaskRef) -> Iterator[Example]:
@@ -186,11 +198,12 @@ class Client:
         steps: int | None = None,
         lr: float | None = None,
         wait_s: float = ADAPT_WAIT_S,
+        idempotency_key: str | None = None,
     ) -> Version:
         """A new version of a task, adapted to its present examples; the old one serves until it is ready."""
         body = given({"learner": learner, "steps": steps, "lr": lr, "wait": wait_s})
-        response = self._connection.send("POST", f"{self._path(task)}/adapt", json=body, wait_s=wait_s)
-        return version_from_json(response.json())
+        path = f"{self._path(task)}/adapt"
+        return version_from_json(self._connection.make(path, key=idempotency_key, json=body, wait_s=wait_s).json())
 
     def versions(self, task: TaskRef) -> Iterator[Version]:
         """All versions of a task, page by page."""
@@ -251,16 +264,6 @@ class Client:
         return predict_many(self._connection, path, sources, params, self.limits())
 
     # How it is sent
-
-    def _upload(
-        self, path: str, labelled: Sequence[tuple[str, ImageSource]], fields: dict[str, Any], *, wait_s: float
-    ) -> dict[str, Any]:
-        if not labelled:
-            raise InvalidRequest("there are no images to send")
-        data = given(fields) | {"labels": [label for label, _ in labelled]}
-        files = file_parts([source for _, source in labelled])
-        answer: dict[str, Any] = self._connection.send("POST", path, data=data, files=files, wait_s=wait_s).json()
-        return answer
 
     def _task_by_id(self, task_id: str) -> Task:
         return task_from_json(self._connection.get(f"/v1/tasks/{task_id}").json())

@@ -1,11 +1,13 @@
-"""The connection to a service: timeouts, bounded repeats of reads, problem documents as exceptions.
+"""The connection to a service: timeouts, bounded repeats, problem documents as exceptions.
 
-Why a POST is never repeated: what it asked for may have been done although the answer was lost.
+Why not everything is repeated: what a request asked for may have been done although its answer was lost. Reads change
+nothing, and what makes something carries an idempotency key, so that the service does it once.
 """
 
 import io
 import ipaddress
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypedDict, Unpack
@@ -15,7 +17,11 @@ import httpx
 from service.errors import BadItem, DeadlineExceeded, ServiceError, Unavailable, UploadRejected, error_class
 
 GET_TRIES = 4
+MAKE_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0, 5.0, 5.0)
+"""Together longer than a restart, and than a killed service's idempotency keys stay taken."""
+
 MAX_PAUSE_S = 10.0
+IDEMPOTENCY_KEY = "Idempotency-Key"
 PAGE_ITEMS = 100
 
 
@@ -88,12 +94,38 @@ class Connection:
             cursor = {"cursor": page["next_cursor"]}
 
     def send(self, method: str, path: str, *, wait_s: float = 0.0, **content: Unpack[Content]) -> httpx.Response:
-        """Anything but a read, once; `wait_s` is how long the service was asked to work before it answers.
+        """Anything but a read, sent once; `wait_s` is how long the service was asked to work before it answers.
 
         Raises:
             ServiceError: the class that the problem document names, or ServiceUnreachable.
         """
         return checked(self._exchange(method, path, wait_s=wait_s, **content))
+
+    def make(
+        self, path: str, *, key: str | None = None, wait_s: float = 0.0, **content: Unpack[Content]
+    ) -> httpx.Response:
+        """A POST that makes something once, sent again where the connection broke or the service says it will be back.
+
+        `key` is its idempotency key, one of its own if none is given; the content must be one that can be sent again.
+        """
+        key = key or str(uuid.uuid4())
+        content["headers"] = {IDEMPOTENCY_KEY: key}
+        was_there = False
+        for pause_s in (*MAKE_PAUSES_S, None):
+            try:
+                response = self._exchange("POST", path, wait_s=wait_s, **content)
+            except (ServiceUnreachable, DeadlineExceeded) as error:
+                was_there = was_there or _is_loss(error)
+                if pause_s is None or not was_there:
+                    error.add_note(f"idempotency key {key}")
+                    raise
+                time.sleep(pause_s)
+                continue
+            asked_s = _retry_after_s(response)
+            if pause_s is None or asked_s is None:
+                break
+            time.sleep(min(asked_s, MAX_PAUSE_S))
+        return checked(response)
 
     def answers(self, path: str) -> bool:
         """Whether this address answers 200 at once."""
@@ -162,13 +194,21 @@ def _bad_item(raw: Mapping[str, Any]) -> BadItem:
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
-    """How long to pause before the same read; None where it need not be repeated."""
-    if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+    """How long to pause before the same again; None where the service does not ask for it."""
+    if response.status_code not in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.CONFLICT}:
         return None
     try:
         return max(0.0, float(response.headers["Retry-After"]))
     except (KeyError, ValueError):
         return None
+
+
+def _is_loss(error: ServiceError) -> bool:
+    """Whether there was a connection, and it broke."""
+    cause = error.__cause__
+    return isinstance(cause, httpx.NetworkError | httpx.RemoteProtocolError) and not isinstance(
+        cause, httpx.ConnectError
+    )
 
 
 def _is_loopback(url: str) -> bool:

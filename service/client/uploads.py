@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, TypedDict
 
+from service.client.connection import Connection
 from service.errors import InvalidRequest
 
 PART_OVERHEAD_BYTES = 1024
@@ -85,6 +86,28 @@ def labelled_sources(examples: LabelledImages) -> list[tuple[str, ImageSource]]:
     else:
         pairs = examples
     return [(label, image_source(image)) for label, image in pairs]
+
+
+def send_labelled(
+    connection: Connection,
+    path: str,
+    labelled: Sequence[tuple[str, ImageSource]],
+    *,
+    fields: Mapping[str, Any] | None = None,
+    wait_s: float,
+    key: str | None,
+) -> dict[str, Any]:
+    """The answer to a form of labelled images and other fields; made once, see `Connection.make`.
+
+    Raises:
+        InvalidRequest: there is no image.
+    """
+    if not labelled:
+        raise InvalidRequest("there are no images to send")
+    data = given(dict(fields or {})) | {"labels": [label for label, _ in labelled]}
+    files = file_parts([source for _, source in labelled])
+    answer: dict[str, Any] = connection.make(path, key=key, data=data, files=files, wait_s=wait_s).json()
+    return answer
 
 
 def file_parts(sources: Sequence[ImageSource]) -> list[tuple[str, tuple[str, io.RawIOBase]]]:

@@ -8,6 +8,7 @@ import pytest
 from service.client import Client, ServiceUnreachable
 from service.errors import (
     BadItem,
+    BaseModelGone,
     DeadlineExceeded,
     EngineBusy,
     InvalidRequest,
@@ -126,11 +127,75 @@ def test_a_read_is_not_repeated_for_ever() -> None:
     assert len(asked) == 4
 
 
-def test_a_post_is_never_repeated() -> None:
+def test_a_prediction_is_never_repeated() -> None:
     busy = problem(503, "engine-busy", "the queue is full")
     busy.headers["Retry-After"] = "0"
     handle, asked = in_turn(busy)
     with pytest.raises(EngineBusy):
+        client_of(handle).predict(TASK_ID, b"image")
+    assert len(asked) == 1
+
+
+def test_what_makes_something_is_repeated_under_its_key_until_it_is_made() -> None:
+    busy, running = problem(503, "engine-busy", "full"), problem(409, "request-in-progress", "wait")
+    busy.headers["Retry-After"] = running.headers["Retry-After"] = "0"
+    handle, asked = in_turn(busy, running, httpx.Response(201, json=TASK))
+    assert client_of(handle).create_task("mugs", {"whole": [b"1"]}).name == "mugs"
+    assert len({request.headers["Idempotency-Key"] for request in asked}) == 1
+
+
+def test_every_call_that_makes_something_has_a_key_of_its_own() -> None:
+    version = {"number": 1, "state": "ready", "learner": "ridge", "base_model": "toy"}
+    example = {"id": "1", "label": "whole"}
+    handle, asked = in_turn(
+        httpx.Response(201, json=TASK),
+        httpx.Response(201, json=TASK),
+        httpx.Response(201, json={"items": [example]}),
+        httpx.Response(201, json=version),
+    )
+    client = client_of(handle)
+    task = client.create_task("mugs", {"whole": [b"1"]})
+    client.create_empty_task("cups")
+    client.add_examples(task, {"whole": [b"1"]})
+    client.adapt(task)
+    assert len({request.headers["Idempotency-Key"] for request in asked}) == 4
+
+
+def test_a_key_that_is_given_is_sent() -> None:
+    handle, asked = in_turn(httpx.Response(201, json=TASK))
+    client_of(handle).create_empty_task("mugs", idempotency_key="order-17")
+    assert asked[0].headers["Idempotency-Key"] == "order-17"
+
+
+def test_a_broken_connection_is_tried_again_with_the_same_images() -> None:
+    bodies: list[bytes] = []
+
+    def break_once(request: httpx.Request) -> httpx.Response:
+        bodies.append(request.read())
+        if len(bodies) == 1:
+            raise httpx.ReadError("connection reset", request=request)
+        return httpx.Response(201, json=TASK)
+
+    client_of(break_once).create_task("mugs", {"whole": [b"bytes of an image"]})
+    assert [b"bytes of an image" in body for body in bodies] == [True, True]
+
+
+def test_a_service_that_never_was_there_is_told_at_once() -> None:
+    asked: list[httpx.Request] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        raise httpx.ConnectError("refused", request=request)
+
+    with pytest.raises(ServiceUnreachable) as caught:
+        client_of(refuse).create_empty_task("mugs", idempotency_key="order-17")
+    assert len(asked) == 1
+    assert caught.value.__notes__ == ["idempotency key order-17"]
+
+
+def test_another_conflict_is_not_repeated() -> None:
+    handle, asked = in_turn(problem(409, "base-model-gone", "gone"))
+    with pytest.raises(BaseModelGone):
         client_of(handle).adapt(TASK_ID)
     assert len(asked) == 1
 
