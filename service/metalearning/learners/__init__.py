@@ -6,7 +6,7 @@ from typing import Any
 from service.metalearning.header import Setting
 from service.metalearning.learners.base import Learner, Network
 from service.metalearning.learners.closed_form import ProtoNet, Ridge
-from service.metalearning.learners.gradient import ANIL, MAML, Reptile
+from service.metalearning.learners.gradient import ANIL, MAML, ProtoMAML, Reptile
 from service.metalearning.learners.options import checked_settings
 
 
@@ -22,6 +22,7 @@ def _entry(learner: type[Learner], **fixed: bool) -> Callable[..., Learner]:
 LEARNERS: dict[str, Callable[..., Learner]] = {
     "maml": _entry(MAML),
     "fomaml": _entry(MAML, first_order=True),
+    "protomaml": _entry(ProtoMAML),
     "anil": _entry(ANIL),
     "reptile": _entry(Reptile),
     "protonet": _entry(ProtoNet),

@@ -1,19 +1,20 @@
-"""MAML, FOMAML, ANIL and Reptile: their steps by hand, their meta-gradients against finite differences."""
+"""MAML, FOMAML, ProtoMAML, ANIL and Reptile: their steps by hand, their meta-gradients against finite differences."""
 
 import gc
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from service.errors import InvalidOption
 from service.metalearning.episodes import Episode, SupportSet
 from service.metalearning.learners import LEARNERS
-from service.metalearning.learners.base import Learner, balanced_loss, balanced_targets
+from service.metalearning.learners.base import Learner, Network, balanced_loss, balanced_targets
 from service.metalearning.learners.closed_form import ProtoNet
-from service.metalearning.learners.gradient import ANIL, MAML, Reptile, joined
+from service.metalearning.learners.gradient import ANIL, MAML, ProtoMAML, Reptile, joined
 from service.metalearning.normalisation import BatchStatistics, named_statistics, weighted_moments
 from tests.metalearning.small_tasks import (
     backbone_of,
@@ -142,6 +143,25 @@ def test_one_step_on_a_head_is_what_paper_gives() -> None:
     torch.testing.assert_close(head["head.bias"], torch.zeros(2))
 
 
+def test_one_step_from_prototypes_is_what_paper_gives() -> None:
+    # Two images that are their own features, 1 and -1: the head starts as +-2 f - 1, so the right class leads by 4 and
+    # the other one has q = 1 / (1 + e^4). The gradient of row 0 is -q / 2 * 1 + q / 2 * -1 = -q, that of its bias 0.
+    learner = ProtoMAML(Network(nn.Flatten(), 1), steps=1, lr=0.5)
+    task = learner.adapt(SupportSet(torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1), torch.tensor([0, 1])))
+    q = 1 / (1 + math.exp(4))
+    torch.testing.assert_close(task["head.weight"], torch.tensor([[2 + q / 2], [-2 - q / 2]]))
+    torch.testing.assert_close(task["head.bias"], torch.tensor([-1.0, -1.0]))
+
+
+def test_protomaml_is_maml_from_prototypes(generator: torch.Generator) -> None:
+    proto = ProtoMAML(make_network(), steps=3, lr=0.1, start_scale=0.2)
+    maml = MAML(make_network(), steps=3, lr=0.1, start="prototypes", start_scale=0.2)
+    episode, direction = make_episode(generator), random_direction(proto, generator)
+    torch.testing.assert_close(proto.backward([episode]), maml.backward([episode]))
+    torch.testing.assert_close(slope_by_gradient(proto, direction), slope_by_gradient(maml, direction))
+    torch.testing.assert_close(dict(proto.adapt(episode.support)), dict(maml.adapt(episode.support)))
+
+
 def test_the_steps_written_out_are_those_of_autograd(generator: torch.Generator) -> None:
     features = torch.randn(7, 5, generator=generator).double()
     labels = torch.tensor([0, 1, 1, 2, 2, 2, 2])
@@ -194,7 +214,7 @@ def test_running_statistics_stay_the_base_models(generator: torch.Generator) -> 
     assert all(torch.equal(buffer, before[name]) for name, buffer in learner.named_buffers())
 
 
-@pytest.mark.parametrize("name", ["maml", "fomaml", "anil", "reptile"])
+@pytest.mark.parametrize("name", ["maml", "fomaml", "protomaml", "anil", "reptile"])
 def test_a_diverged_adaptation_says_so(name: str) -> None:
     learner = LEARNERS[name](make_network(dtype=torch.float32), steps=20, lr=10.0)
     images = 1e25 * torch.stack([torch.ones(1, 8, 8), -torch.ones(1, 8, 8)])
