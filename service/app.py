@@ -3,12 +3,13 @@
 import asyncio
 import fcntl
 import logging
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from fastapi import APIRouter, FastAPI
 
@@ -23,9 +24,9 @@ from service.api.schemas import MAX_WAIT_S
 from service.artifacts import FileArtifacts
 from service.engine.base import Engine
 from service.engine.process import ProcessEngine
-from service.errors import ConfigurationError, SchemaOutdated, SetupError
-from service.persistence.database import MIGRATE_COMMAND, Database
-from service.persistence.migrate import check_schema, migrate, schema_state
+from service.errors import ConfigurationError, SetupError
+from service.persistence.database import Database
+from service.persistence.migrate import check_schema, migrate, wait_for_schema
 from service.settings import Settings
 from service.telemetry import Metrics, configure_logging
 from service.usecases.base_models import BaseModels
@@ -46,6 +47,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     problem_types.router,
     pages.router,
 )
+DATABASE_PATIENCE_S: Final = 60.0
 _GRACE_MARGIN_S: Final = 10.0
 
 _log = logging.getLogger("handful")
@@ -70,7 +72,8 @@ def serve(settings: Settings) -> None:
     configure_logging(settings.log_format)
     settings.check_access()
     with _exclusive(settings):
-        prepare_database(settings)
+        with _ending_at_once():
+            prepare_database(settings)
         servers: list[DrainingServer] = []
         app = build_app(settings, on_failure=lambda: setattr(servers[0], "should_exit", True))
         lifecycle: Lifecycle = app.state.services.lifecycle
@@ -98,22 +101,38 @@ def database_url(settings: Settings) -> str:
     return f"sqlite:///{settings.data_dir / 'handful.db'}"
 
 
-def prepare_database(settings: Settings) -> None:
+def prepare_database(settings: Settings, *, patience_s: float = DATABASE_PATIENCE_S) -> None:
     """Migrate the embedded SQLite file; of any other database, see that its schema is ours.
 
+    A database server, and then the one that migrates it, may start later than this process: each is waited for.
+
+    Args:
+        settings: they name the database.
+        patience_s: for how long.
+
     Raises:
-        SchemaOutdated: it is not.
+        SchemaOutdated: its schema is another one.
         SetupError: the database cannot be reached or migrated.
     """
     if settings.database_url is None:
         migrate(database_url(settings))
         return
-    state = schema_state(database_url(settings))
-    if not state.is_current:
-        raise SchemaOutdated(
-            f"the database has schema {state.found or 'none'}, this release needs {state.needed}; "
-            f"run `{MIGRATE_COMMAND}`"
-        )
+    url = database_url(settings)
+    wait_for_schema(url, patience_s=0 if url.startswith("sqlite") else patience_s)
+
+
+@contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """End at SIGTERM inside the block, also as the first process of a container, which the signal would not end."""
+
+    def end(signum: int, _frame: object) -> NoReturn:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def build_app(

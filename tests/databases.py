@@ -52,13 +52,19 @@ def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def empty_postgresql_url(postgresql_url: str) -> str:
+    """The URL of a schema of it without a table."""
+    return _in_schema(postgresql_url, "empty")
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database without a table, of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/handful.db"
-    server: str = request.getfixturevalue("postgresql_url")
-    return _in_schema(server, "empty")
+    url: str = request.getfixturevalue("empty_postgresql_url")
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -68,7 +74,7 @@ def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         path: Path = request.getfixturevalue("migrated_sqlite_file")
         return f"sqlite:///{shutil.copy(path, tmp_path / 'handful.db')}"
     url: str = request.getfixturevalue("migrated_postgresql_url")
-    _execute(url, "DELETE FROM task; DELETE FROM idempotency")
+    execute(url, "DELETE FROM task; DELETE FROM idempotency")
     return url
 
 
@@ -92,12 +98,13 @@ def _user_that_is_let_in() -> str:
 
 def _in_schema(url: str, schema: str) -> str:
     """The URL of a schema of the database, made empty."""
-    _execute(url, f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}")
+    execute(url, f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}")
     query = {"options": f"-csearch_path={schema}"}
     return database_url(url).update_query_dict(query).render_as_string(hide_password=False)
 
 
-def _execute(url: str, statements: str) -> None:
+def execute(url: str, statements: str) -> None:
+    """Run SQL."""
     engine = create_engine(database_url(url), poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text(statements))

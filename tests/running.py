@@ -19,15 +19,10 @@ START_S = 60.0
 @contextmanager
 def running_service(folder: Path, **settings: str) -> Iterator[str]:
     """The address of a service that is ready, and ends with the block; `settings` without their prefix."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    told = {"PORT": str(port), "DATA_DIR": str(folder / "data"), "DRAIN_S": "0", "DEVICE": "cpu"} | settings
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDFUL_")}
-    environment |= {f"HANDFUL_{name}": value for name, value in told.items()} | {"OMP_NUM_THREADS": "1"}
+    port = free_port()
+    command, environment = serve_command(folder, PORT=str(port), **settings)
     log = folder / "log.txt"
     with log.open("w") as stream:
-        command = [sys.executable, "-m", "service", "serve"]
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=stream, stderr=stream)
     try:
         url = f"http://127.0.0.1:{port}"
@@ -36,6 +31,22 @@ def running_service(folder: Path, **settings: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def serve_command(folder: Path, **settings: str) -> tuple[list[str], dict[str, str]]:
+    """What starts a service in a folder of its own, and its environment."""
+    told = {"DATA_DIR": str(folder / "data"), "DRAIN_S": "0", "DEVICE": "cpu"} | settings
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDFUL_")}
+    environment |= {f"HANDFUL_{name}": value for name, value in told.items()} | {"OMP_NUM_THREADS": "1"}
+    return [sys.executable, "-m", "service", "serve"], environment
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,9 @@ migrates a database: under an advisory lock on PostgreSQL, inside one IMMEDIATE 
 waits, and then finds nothing to do.
 """
 
+import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy import exc as sql
 from sqlalchemy.pool import NullPool
@@ -26,6 +29,10 @@ from service.persistence.database import MIGRATE_COMMAND, Database, configure_sq
 _PACKAGE = Path(__file__).resolve().parents[1]
 _one_at_a_time = threading.Lock()  # alembic keeps what it runs in a global of the process
 _LOCK_KEY = 0x48414E4446554C  # "HANDFUL"; any number that no other program locks in this database
+_CONNECT_TIMEOUT_S = 10
+_LOOK_EVERY_S = 0.5
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +47,41 @@ class SchemaState:
         """Whether the release can work with the database."""
         return self.found == self.needed
 
+    @property
+    def is_newer(self) -> bool:
+        """Whether a release that this one does not know migrated the database."""
+        return self.found is not None and self.found not in _known_revisions()
+
+    @property
+    def problem(self) -> SchemaOutdated:
+        """What is wrong with a schema that is not current."""
+        if self.is_newer:
+            return SchemaOutdated(
+                f"the database has schema {self.found}, which this release does not know; "
+                "run the release that migrated it, or a newer one"
+            )
+        return SchemaOutdated(
+            f"the database has schema {self.found or 'none'}, this release needs {self.needed}; run `{MIGRATE_COMMAND}`"
+        )
+
 
 def migrate(url: str) -> None:
     """Bring the database to the schema of this release; blocks.
 
     Raises:
         SetupError: the database cannot be reached, or a migration failed; nothing was changed then.
+        SchemaOutdated: its schema is of a newer release.
     """
     try:
-        with _one_at_a_time, _connection(url) as connection, connection.begin():
+        with _one_at_a_time, _connection(url, is_alone=True) as connection, connection.begin():
             config = _config()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise SchemaState(_revision(connection), needed_revision()).problem from error
     except sql.DBAPIError as error:
-        raise SetupError(f"the database cannot be migrated: {error.orig}") from error
+        raise SetupError(f"the database cannot be migrated: {_reason(error)}") from error
 
 
 def schema_state(url: str) -> SchemaState:
@@ -66,7 +94,51 @@ def schema_state(url: str) -> SchemaState:
         with _connection(url) as connection:
             return SchemaState(_revision(connection), needed_revision())
     except sql.DBAPIError as error:
-        raise SetupError(f"the database cannot be read: {error.orig}") from error
+        raise SetupError(f"the database cannot be read: {_reason(error)}") from error
+
+
+def wait_for_schema(url: str, *, patience_s: float) -> None:
+    """Return once the database answers and has the schema of this release; blocks.
+
+    Args:
+        url: of the database.
+        patience_s: how long to wait for the database, and then for the schema.
+
+    Raises:
+        SetupError: the database does not answer within this time.
+        SchemaOutdated: it has another schema after this time, or at once if that is of a newer release.
+    """
+    wait = _Wait(patience_s)
+    while True:
+        try:
+            state = schema_state(url)
+        except SetupError as error:
+            wait.go_on(error)
+        else:
+            if state.is_current:
+                return
+            if state.is_newer:
+                raise state.problem
+            wait.go_on(state.problem)
+        time.sleep(_LOOK_EVERY_S)
+
+
+class _Wait:
+    """Patience with one problem after the other, each said once."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._kind: type[SetupError] | None = None
+        self._deadline = 0.0
+
+    def go_on(self, problem: SetupError) -> None:
+        """Return as long as there is patience left for a problem of this class; then raise it."""
+        if self._kind is not type(problem):
+            self._kind, self._deadline = type(problem), time.monotonic() + self._patience_s
+            if self._patience_s > 0:
+                log.warning("waiting up to %.0f s: %s", self._patience_s, problem.message)
+        if time.monotonic() >= self._deadline:
+            raise problem
 
 
 async def check_schema(database: Database) -> None:
@@ -80,10 +152,7 @@ async def check_schema(database: Database) -> None:
         connection = await session.connection()
         state = SchemaState(await connection.run_sync(_revision), needed_revision())
     if not state.is_current:
-        raise SchemaOutdated(
-            f"the database has schema {state.found or 'none'}, this release needs {state.needed}; "
-            f"run `{MIGRATE_COMMAND}`"
-        )
+        raise state.problem
 
 
 @cache
@@ -93,6 +162,11 @@ def needed_revision() -> str:
     if revision is None:
         raise SetupError(f"there are no migrations in {scripts_folder()}")
     return revision
+
+
+@cache
+def _known_revisions() -> frozenset[str]:
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def scripts_folder() -> Path:
@@ -117,17 +191,23 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def _reason(error: sql.DBAPIError) -> str:
+    """What the database's driver said, on one line."""
+    return " ".join(str(error.orig).split())
+
+
 @contextmanager
-def _connection(url: str) -> Iterator[Connection]:
-    """A connection that is alone in migrating the database."""
+def _connection(url: str, *, is_alone: bool = False) -> Iterator[Connection]:
+    """A connection; the only one that migrates the database if it is to be alone."""
     parsed = database_url(url)
-    engine = create_engine(parsed, poolclass=NullPool)
     is_sqlite = parsed.get_backend_name() == "sqlite"
+    timeout = {} if is_sqlite else {"connect_timeout": _CONNECT_TIMEOUT_S}
+    engine = create_engine(parsed, poolclass=NullPool, connect_args=timeout)
     if is_sqlite:
         Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
-        configure_sqlite(engine, "BEGIN IMMEDIATE")
+        configure_sqlite(engine, "BEGIN IMMEDIATE" if is_alone else "BEGIN")
     with engine.connect() as connection:
-        if not is_sqlite:
+        if is_alone and not is_sqlite:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
             connection.commit()
         yield connection

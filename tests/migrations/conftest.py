@@ -2,6 +2,7 @@
 
 from tests.databases import (
     database,
+    empty_postgresql_url,
     empty_url,
     migrated_postgresql_url,
     migrated_sqlite_file,
@@ -11,6 +12,7 @@ from tests.databases import (
 
 __all__ = [
     "database",
+    "empty_postgresql_url",
     "empty_url",
     "migrated_postgresql_url",
     "migrated_sqlite_file",

@@ -15,8 +15,16 @@ from sqlalchemy.pool import NullPool
 
 from service.errors import SchemaOutdated, SetupError
 from service.persistence.database import Database, database_url
-from service.persistence.migrate import check_schema, migrate, needed_revision, schema_state, scripts_folder
+from service.persistence.migrate import (
+    check_schema,
+    migrate,
+    needed_revision,
+    schema_state,
+    scripts_folder,
+    wait_for_schema,
+)
 from service.persistence.orm import Base
+from tests.databases import execute
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -82,6 +90,37 @@ def test_processes_that_migrate_at_the_same_time_wait_for_each_other(empty_url: 
 def test_the_schema_of_an_empty_database_is_not_current(empty_url: str) -> None:
     assert schema_state(empty_url).found is None
     assert not schema_state(empty_url).is_current
+
+
+def test_a_schema_that_is_there_is_not_waited_for(migrated_url: str) -> None:
+    wait_for_schema(migrated_url, patience_s=0)
+
+
+def test_a_schema_that_does_not_come_is_refused_with_the_command_to_run(empty_url: str) -> None:
+    with pytest.raises(SchemaOutdated, match=r"has schema none, .*run `handful migrate`"):
+        wait_for_schema(empty_url, patience_s=0.2)
+
+
+def test_a_database_that_does_not_come_is_refused_in_one_line() -> None:
+    with pytest.raises(SetupError, match=r"cannot be read: .*refused") as caught:
+        wait_for_schema("postgresql://nobody@127.0.0.1:1/nothing", patience_s=0.2)
+    assert "\n" not in caught.value.message
+
+
+def test_a_schema_that_comes_late_is_found(empty_url: str) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait_for_schema, empty_url, patience_s=30)
+        migrate(empty_url)
+        assert waiting.result(20) is None
+
+
+def test_the_schema_of_a_newer_release_is_refused_at_once(empty_url: str) -> None:
+    migrate(empty_url)
+    execute(empty_url, "UPDATE alembic_version SET version_num = '2099_01_01_0000'")
+    with pytest.raises(SchemaOutdated, match="does not know"):
+        wait_for_schema(empty_url, patience_s=60)
+    with pytest.raises(SchemaOutdated, match="does not know"):
+        migrate(empty_url)
 
 
 async def test_an_empty_database_is_refused_with_the_command_to_run(empty_url: str) -> None:
