@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,39 +121,6 @@ def test_a_service_starts_alone_and_ends_in_order(folder: Path) -> None:
         assert service.client.get("/livez").status_code == 200
         assert service.process.wait(20) == 0
     assert "ready: device cpu" in service.log.read_text()
-
-
-def test_what_is_in_flight_is_finished(folder: Path) -> None:
-    with running(folder, BASE_MODELS_DIR="models") as service:
-        service.wait_for("/readyz", 200)
-        answers: list[httpx.Response] = []
-
-        def body() -> Iterator[bytes]:
-            yield b'{"name": '
-            time.sleep(1)
-            yield b'"slow"}'
-
-        def create() -> None:
-            headers = {"Content-Type": "application/json"}
-            answers.append(httpx.post(service.client.base_url.join("/v1/tasks"), content=body(), headers=headers))
-
-        slow = threading.Thread(target=create)
-        slow.start()
-        time.sleep(0.3)
-        service.process.send_signal(signal.SIGTERM)
-        slow.join(20)
-        assert [answer.status_code for answer in answers] == [201]
-        assert service.process.wait(20) == 0
-
-
-def test_a_second_signal_ends_it_at_once(folder: Path) -> None:
-    with running(folder, BASE_MODELS_DIR="models", DRAIN_S="600") as service:
-        service.wait_for("/livez", 200)
-        service.process.send_signal(signal.SIGTERM)
-        service.wait_for("/readyz", 503)
-        time.sleep(0.2)
-        service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(5) == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ its listener at once.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Final
 
@@ -18,8 +20,6 @@ from service.api.deps import Lifecycle
 from service.api.protocol import BoundedProtocol
 
 KEEP_ALIVE_S: Final = 30
-_TURNS: Final = 5
-_TURN_S: Final = 0.01
 
 
 class DrainingServer(uvicorn.Server):
@@ -48,14 +48,21 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take in what was sent before this moment, then stop listening and finish it.
+        """Stop listening and finish what has come.
 
-        A connection that waits to be accepted, or whose request waits to be read, would be reset by a close; each
-        of the two takes a turn of the loop.
+        A listener that is closed resets the connections that wait in its queue: they are taken out of it first.
         """
-        for _ in range(_TURNS):
-            await asyncio.sleep(_TURN_S)
+        loop = asyncio.get_running_loop()
+        waiting: list[socket.socket] = []
+        for server in self.servers:
+            waiting += [connection for listener in server.sockets for connection in _waiting(listener)]
+            server.close()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._protocol, connection)
         await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
 
 
 def server_config(app: object, *, host: str, port: int, grace_s: float) -> uvicorn.Config:
@@ -74,3 +81,12 @@ def server_config(app: object, *, host: str, port: int, grace_s: float) -> uvico
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(grace_s),
     )
+
+
+def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
+    """The connections in the queue of a listener; what the event loop calls a socket cannot accept by itself."""
+    with socket.socket(listener.family, listener.type, fileno=os.dup(listener.fileno())) as own:
+        own.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                yield own.accept()[0]

@@ -7,6 +7,8 @@ headers, and answers bytes that are no HTTP with plain text.
 import asyncio
 import json
 import logging
+import os
+import socket
 from typing import Final
 
 import httptools
@@ -18,6 +20,7 @@ from service.telemetry import new_request_id
 
 MAX_HEAD_BYTES: Final = 64 * 2**10
 HEAD_S: Final = 30.0
+FIRST_S: Final = 1.0
 
 _log = logging.getLogger("handful.api")
 
@@ -26,6 +29,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection; a head that is too long or takes too long closes it, and so does a body that nobody reads."""
 
     head_s: float = HEAD_S
+    first_s: float = FIRST_S
     _is_reading_head = True
     _is_reading_body = False
     _had_body_bytes = False
@@ -92,10 +96,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._start_timer()
 
     def shutdown(self) -> None:
-        """Close the connection once its requests are answered, one whose head is on the way included."""
-        if self._is_reading_head and self._overhead_bytes:
-            return  # while the service is draining, the answer closes the connection
-        super().shutdown()
+        """End the connection once what its client has sent is answered; while draining, each answer closes it.
+
+        A client that has connected and sent nothing yet gets a moment to.
+        """
+        if self.cycle is None and not self._overhead_bytes:
+            self._start_timer(self.first_s)
+        elif not self._is_reading_head and not self._has_unread_bytes():
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are no HTTP request, and close the connection."""
@@ -126,9 +134,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
             raise ValueError("a request has one Host")
 
-    def _start_timer(self) -> None:
+    def _has_unread_bytes(self) -> bool:
+        """Whether something came that was not read yet; a close would reset the connection."""
+        connection = self.transport.get_extra_info("socket")
+        with socket.socket(connection.family, connection.type, fileno=os.dup(connection.fileno())) as own:
+            try:
+                return bool(own.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+            except OSError:
+                return False
+
+    def _start_timer(self, seconds: float | None = None) -> None:
         self._stop_timer()
-        self._timer = self.loop.call_later(self.head_s, self.transport.close)
+        self._timer = self.loop.call_later(self.head_s if seconds is None else seconds, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
