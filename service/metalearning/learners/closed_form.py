@@ -147,8 +147,7 @@ class Ridge(HeadLearner):
     The paper's additive constant of the logits is left out: softmax does not see it. Instead there may be a feature
     that is constant, with the square `intercept`, whose weights are the bias. Without it a class of many kinds loses
     to a narrow one (seen, penalty 0.25: 8 images against 8 of nineteen kinds, balanced accuracy 78 %, with intercept
-    2 91 %). With a bias, where classes differ in size, each gets its `_optimism` back (seen, with it and without:
-    3 images against 100 of four kinds, 87 and 71 %; 3 against 20 of one kind, 93 and 82 %).
+    2 91 %). With a bias, each class gets its `own_share` back: W is the sum of w_i (y_i - W f_i) f_i / penalty.
     """
 
     options: ClassVar[Mapping[str, Option]] = {
@@ -196,8 +195,8 @@ class Ridge(HeadLearner):
         weight = ridge_weight(roots * inputs, roots * (targets > 0), penalty)
         bias = math.sqrt(self.intercept) * weight[:, -1]
         if self.intercept:
-            class_weights = targets.shape[1] * (targets.T @ weights)  # (n_way,)
-            bias = bias + class_weights / penalty * _optimism(features.double(), inputs @ weight.T, targets)
+            residuals = weights[:, None] * ((targets > 0).double() - inputs @ weight.T)
+            bias = bias + own_share(residuals / penalty, features.double(), targets)
         scale = self.log_scale.exp()
         return {
             "head.weight": (scale * weight[:, :-1]).to(features.dtype),
@@ -208,9 +207,15 @@ class Ridge(HeadLearner):
 def prototype_head(
     features: Features, targets: Float[Tensor, "n n_way"], *, scale: Tensor | float
 ) -> dict[str, Tensor]:
-    """The class means c as a head: weight 2c, bias -|c|^2, both times `scale`."""
-    prototypes = targets.shape[1] * (targets.T @ features)  # (n_way, n_features)
-    return {"head.weight": 2 * scale * prototypes, "head.bias": -scale * prototypes.square().sum(-1)}
+    """The class means c as a head: weight 2c, bias -|c|^2 corrected by `own_share`, both times `scale`.
+
+    The mean of n features is longer than the mean that it estimates, E|c|^2 = |mean|^2 + variance / n, so that the
+    prototype of a small class seems too far away. Classes of one size are left as they are.
+    """
+    shares = targets.shape[1] * targets  # of an image in its prototype
+    prototypes = shares.T @ features  # (n_way, n_features)
+    bias = own_share(2 * shares, features, targets) - prototypes.square().sum(-1)
+    return {"head.weight": 2 * scale * prototypes, "head.bias": scale * bias}
 
 
 def ridge_weight(
@@ -225,29 +230,36 @@ def ridge_weight(
     return torch.cholesky_solve(inputs.T @ targets, torch.linalg.cholesky(gram)).T
 
 
-def _optimism(
-    features: Float[Tensor, "n n_features"], fitted: Float[Tensor, "n n_way"], targets: Float[Tensor, "n n_way"]
+def own_share(
+    coefficients: Float[Tensor, "n n_way"], features: Features, targets: Float[Tensor, "n n_way"]
 ) -> Float[Tensor, " n_way"]:
-    """How much higher a class scores on its own support images than on fresh ones, but for the factor w / penalty.
+    """What the bias of each class lacks because its own images made the head; 0 for the class that lacks least.
 
-    The solution is a sum over images, W = sum_i w_i (y_i - W f_i) f_i^T / penalty, in which each image meets itself
-    where a fresh one meets a mean of its class: |f_i|^2 against f_i f_j. The difference is the variance within the
-    class, and its share in the mean score is 1 / count, so a small class is flattered more than a large one.
+    A head is a sum over support images, W = coefficients^T features. In its own scores an image meets itself, |f_i|^2,
+    where a fresh one of its class meets others, f_i f_j: in expectation that is the variance v within a class less
+    (the trace of the covariance). So a fresh image of class k leads j by (a_kk - a_kj) v less than the support says,
+    where a_kj is the mean coefficient in row j of the images of k. Small classes have large coefficients and lose
+    most. Half of it, averaged over j, added to the bias, leaves both sides of a border with the same loss.
 
-    A variance is the class's own, with the mean one of all classes as one observation more. Counted by the
-    difference in size, 1 - smallest / largest: between classes of one size it is noise.
+    Of prototypes, a_kk = 2 / n_k, it is v / n_k. The variance is pooled over classes; where each has one image there
+    is none to see. Between classes of one size a difference would be noise (seen for ANIL, 5 classes of 5: it costs
+    0.1 points), so they share their mean. An image that is sent twice counts as two.
+
+    Seen on photographs in 5 classes of 1, 2, 4, 8 and 16 images, balanced accuracy without and with it: prototypes
+    80.2 and 85.7 %, ridge 84.5 and 85.5, ANIL 79.8 and 86.5; 8 images against 500 of 25 kinds: 76.9 and 81.9, 78.3
+    and 83.1, 73.3 and 82.6.
     """
-    members = (targets > 0).to(fitted.dtype)
+    n_way = targets.shape[1]
+    members = (targets > 0).to(features.dtype)
     counts = members.sum(0)
-    if counts.min() == counts.max():
-        return torch.zeros_like(counts)
     means = members.T @ features / counts[:, None]
-    squares = members.T @ (features - members @ means).square().sum(1)  # (n_way,)
-    typical = (squares / (counts - 1).clamp(min=1))[counts > 1].mean()
-    variance = (squares + typical) / counts
-    residual = (members * (1 - fitted)).sum(0) / counts
-    optimism: Tensor = (1 - counts.min() / counts.max()) * residual * variance
-    return optimism
+    variance = (features - members @ means).square().sum() / max(1, len(features) - n_way)
+    of_class = members.T @ coefficients / counts[:, None]  # (n_way, n_way): a_kj
+    own = of_class.diagonal()
+    others = (of_class.sum(1) - own) / max(1, n_way - 1)
+    is_alike = (counts[:, None] == counts).to(features.dtype)
+    share = variance / 2 * (is_alike @ (own - others)) / is_alike.sum(1)
+    return share - share.min()
 
 
 def chunked_features(network: Network, images: Images, *, pause: Pause = no_pause) -> Features:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from service.metalearning.episodes import Episode, Labels, SupportSet, of_one_shape
 from service.metalearning.learners.base import Network, TaskParameters, balanced_targets, check_finite
-from service.metalearning.learners.closed_form import Features, HeadLearner
+from service.metalearning.learners.closed_form import Features, HeadLearner, own_share
 from service.metalearning.learners.inner_loop import (
     STEP_OPTIONS,
     Fast,
@@ -19,7 +19,6 @@ from service.metalearning.learners.inner_loop import (
     descent,
     last,
     stacked,
-    start_head,
 )
 from service.metalearning.learners.options import Option
 
@@ -121,7 +120,9 @@ class ANIL(HeadLearner):
     The features do not change between the steps, so each step is written out: the gradient of the balanced
     cross-entropy in the logits is (softmax - one-hot) times the image's weight. That is differentiable as it stands,
     so the meta-gradient is of second order without a graph of gradients.
-    Differences: those of MAML.
+
+    Differences: those of MAML. The bias gets back its `own_share`, after the steps, which would take it away again:
+    they see the support images only.
     """
 
     options: ClassVar[Mapping[str, Option]] = STEP_OPTIONS
@@ -142,14 +143,19 @@ class ANIL(HeadLearner):
     def head(self, features: Features, labels: Labels) -> TaskParameters:
         """The head after the steps."""
         targets = balanced_targets(labels, features.dtype)
-        head = start_head(features, targets, start=self.start, scale=self.start_scale)
+        shares = targets.shape[1] * targets if self.start == "prototypes" else torch.zeros_like(targets)
+        coefficients = 2 * self.start_scale * shares  # of each image in each row of the head
+        weight = coefficients.T @ features
+        bias = -weight.square().sum(-1) / (4 * self.start_scale)  # -scale * |c|^2 of prototypes c
 
         def gradients(at: Fast) -> list[Tensor]:
             logits = F.linear(features, at["head.weight"], at["head.bias"])
             slope = logits.softmax(dim=-1) * targets.sum(1, keepdim=True) - targets  # (n, n_way)
-            return [slope.T @ features, slope.sum(0)]
+            return [slope.T @ features, slope.sum(0), slope]
 
-        head = last(descent(head, gradients, steps=self.steps, rate=lambda *_: self.lr))
+        start = {"head.weight": weight, "head.bias": bias, "coefficients": coefficients}
+        head = last(descent(start, gradients, steps=self.steps, rate=lambda *_: self.lr))
+        head["head.bias"] = head["head.bias"] + own_share(head.pop("coefficients"), features, targets)
         check_finite([*head.values(), F.linear(features, head["head.weight"], head["head.bias"])])
         return head
 
