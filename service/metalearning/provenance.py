@@ -62,7 +62,7 @@ def _provenance(recipe: Recipe, dataset: Dataset, state: TrainingState) -> dict[
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that this code runs from, with `+` where the learning core was changed; None outside one."""
+    """The commit of the checkout this code runs from, with `+` if the learning core was changed; None outside one."""
     folder = Path(__file__).parent
     commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no", "."])
     try:
