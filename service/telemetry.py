@@ -13,7 +13,14 @@ import uuid
 from datetime import UTC, datetime
 from typing import Final, Literal, TextIO
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 METRICS_MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -104,6 +111,7 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._requests = Counter(
             "handful_requests",
             "Answers by method, route and status.",
@@ -132,12 +140,12 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-def log_access(method: str, route: str, *, status: int, seconds: float) -> None:
+def log_access(method: str, route: str, *, status: int, seconds: float, level: int = logging.INFO) -> None:
     """Write the one line of a request."""
     method = method if method in _METHODS else "other"
     milliseconds = round(seconds * 1000, 1)
     fields = {"method": method, "route": route, "status": status, "ms": milliseconds}
-    access_log.info("%s %s %d %.1f ms", method, route, status, milliseconds, extra={"fields": fields})
+    access_log.log(level, "%s %s %d %.1f ms", method, route, status, milliseconds, extra={"fields": fields})
 
 
 def _time(record: logging.LogRecord) -> str:

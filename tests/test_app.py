@@ -1,5 +1,6 @@
 """The service as a process: quick to answer, alone on its data, honest about what is wrong, orderly at its end."""
 
+import json
 import os
 import signal
 import socket
@@ -88,7 +89,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_service_starts_alone_and_ends_in_order(folder: Path) -> None:
     """One start for several truths, because a start takes seconds."""
-    with running(folder, DRAIN_S="1.5", BASE_MODELS_DIR="models", API_KEY=KEY, HOST="0.0.0.0") as service:
+    settings = {"DRAIN_S": "1.5", "BASE_MODELS_DIR": "models", "API_KEY": KEY, "HOST": "0.0.0.0", "LOG_FORMAT": "json"}
+    with running(folder, **settings) as service:
         # the listener answers long before the worker is warm
         starting = service.wait_for("/livez", 200)
         assert starting.json() == {"status": "live"}
@@ -104,7 +106,7 @@ def test_a_service_starts_alone_and_ends_in_order(folder: Path) -> None:
         assert service.client.get("/openapi.json").status_code == 401
 
         # a task is adapted by the worker process and answers
-        service.client.headers["Authorization"] = f"Bearer {KEY}"
+        service.client.headers.update({"Authorization": f"Bearer {KEY}", "X-Request-Id": "the-create"})
         task = create(service.client)
         prediction = service.client.post(f"/v1/tasks/{task['id']}/predict", content=png(1, seed=99)).json()
         assert prediction["predictions"][0]["label"] == "top right"
@@ -120,7 +122,13 @@ def test_a_service_starts_alone_and_ends_in_order(folder: Path) -> None:
         assert draining.json()["errors"][0]["code"] == "draining"
         assert service.client.get("/livez").status_code == 200
         assert service.process.wait(20) == 0
-    assert "ready: device cpu" in service.log.read_text()
+    lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+    assert [line["message"] for line in lines if "ready: device cpu" in line["message"]]
+
+    # a request has one name in the lines of both processes
+    of_create = {line["logger"] for line in lines if line.get("request_id") == "the-create"}
+    assert {"handful.access", "service.engine.serving"} <= of_create
+    assert KEY not in service.log.read_text()
 
 
 @pytest.mark.parametrize(

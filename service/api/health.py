@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Response
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from service.api.deps import Services, ServicesDep
-from service.api.openapi import problems
+from service.api.openapi import open_problems, problems
 from service.api.problems import NotReady
 from service.api.schemas import Health, LimitsAnswer
 from service.engine.base import EngineStats
@@ -29,14 +29,14 @@ async def get_limits(services: ServicesDep) -> LimitsAnswer:
     return LimitsAnswer(**asdict(services.limits), deadline_s=services.deadline_s)
 
 
-@router.get("/livez", response_model=Health, summary="Whether the process answers")
+@router.get("/livez", response_model=Health, summary="Whether the process answers", responses=open_problems())
 async def livez() -> Health:
     """Always 200 while the process can answer at all."""
     return Health(status="live")
 
 
 @router.get(
-    "/readyz", response_model=Health, summary="Whether the service can do its work", responses=problems(NotReady)
+    "/readyz", response_model=Health, summary="Whether the service can do its work", responses=open_problems(NotReady)
 )
 async def readyz(services: ServicesDep) -> Health:
     """200 once the worker is warm and the database has the right schema; else 503, which names the part."""
@@ -66,23 +66,38 @@ class EngineCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Each figure as a metric."""
         stats = self._stats()
-        device = GaugeMetricFamily("handful_device", "1, with the device that networks run on.", labels=("device",))
-        device.add_metric((stats.device or "unknown",), 1)
-        yield device
-        yield GaugeMetricFamily("handful_engine_ready", "1 if the worker is warm.", value=stats.state == "ready")
-        yield GaugeMetricFamily("handful_base_models", "Base models loaded.", value=len(stats.base_models))
-        yield GaugeMetricFamily("handful_queue_items", "Requests that wait for the worker.", value=stats.queue_items)
-        yield GaugeMetricFamily("handful_cache_bytes", "Task models in the worker's memory.", value=stats.cache_bytes)
-        yield GaugeMetricFamily("handful_cache_items", "Task models in the worker's memory.", value=stats.cache_items)
+        yield _device(stats.device)
+        yield _batches(stats.batches, stats.batch_rows)
+        for name, text, value in (
+            ("engine_ready", "1 if the worker is warm.", stats.state == "ready"),
+            ("base_models", "Base models loaded.", len(stats.base_models)),
+            ("queue_items", "Adaptations, and images to predict, that wait for the worker or run.", stats.queue_items),
+            ("cache_bytes", "Task models in the worker's memory.", stats.cache_bytes),
+            ("cache_items", "Task models in the worker's memory.", stats.cache_items),
+        ):
+            yield GaugeMetricFamily(f"handful_{name}", text, value=value)
         for name, text, value in (
             ("worker_restarts", "Times the worker was started again.", stats.worker_restarts),
             ("cache_hits", "Predictions whose task model was in memory.", stats.cache_hits),
             ("cache_misses", "Predictions whose task model was read from disk.", stats.cache_misses),
-            ("batches", "Batches of predictions.", stats.batches),
-            ("batch_rows", "Images in batches of predictions.", stats.batch_rows),
             ("adaptations", "Adaptations finished.", stats.adaptations),
         ):
             yield CounterMetricFamily(f"handful_{name}", text, value=value)
+
+
+def _device(name: str) -> Metric:
+    """`cuda: NVIDIA H100` as two labels, so that a rule can ask for the first."""
+    kind, _, detail = name.partition(":")
+    metric = GaugeMetricFamily(
+        "handful_device", "1, with the device that networks run on.", labels=("device", "detail")
+    )
+    metric.add_metric((kind or "unknown", detail.strip()), 1)
+    return metric
+
+
+def _batches(count: int, rows: int) -> Metric:
+    text = "Images that were predicted together: _count is the number of batches, _sum that of their images."
+    return SummaryMetricFamily("handful_batch_rows", text, count_value=count, sum_value=rows)
 
 
 async def _unready(services: Services) -> AsyncIterator[BadItem]:

@@ -19,6 +19,7 @@ from service.errors import MalformedRequest, RequestTooLarge, ServiceError
 from service.telemetry import Metrics, log_access, new_request_id, reset_request_id, set_request_id
 
 UNMATCHED: Final = "unmatched"
+PROBES: Final = frozenset({"/livez", "/readyz"})
 CLIENT_LEFT: Final = 499
 BODY_PAUSE_S: Final = 60.0
 
@@ -72,7 +73,8 @@ class RequestContext:
             seconds = time.perf_counter() - started
             route = getattr(inner.get("route"), "path", UNMATCHED)
             self.metrics.observe_request(scope["method"], route, status=status, seconds=seconds)
-            log_access(scope["method"], route, status=status, seconds=seconds)
+            level = logging.DEBUG if status == 200 and route in PROBES else logging.INFO  # they come every few seconds
+            log_access(scope["method"], route, status=status, seconds=seconds, level=level)
 
     def _mark(self, headers: MutableHeaders, request_id: str) -> None:
         headers["X-Request-Id"] = request_id

@@ -49,6 +49,10 @@ def app(metrics: Metrics, draining: Switch) -> FastAPI:
     async def item(item: str) -> str:
         return item
 
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        return Response(status_code=503 if draining.is_on else 200)
+
     @app.get("/broken")
     async def broken() -> None:
         raise ValueError("secret detail")
@@ -158,6 +162,17 @@ async def test_a_line_and_a_count_name_the_route_and_never_the_address(
     text = metrics.render().decode()
     assert 'handful_requests_total{method="GET",route="/items/{item}",status="200"} 1.0' in text
     assert "secret" not in text
+
+
+async def test_a_probe_that_succeeds_writes_no_line_for_people(
+    client: httpx.AsyncClient, draining: Switch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "handful.access")
+    await client.get("/readyz")
+    draining.is_on = True
+    await client.get("/readyz")
+    lines = [(each.levelname, each.getMessage().split()[2]) for each in caplog.records if each.name == "handful.access"]
+    assert lines == [("DEBUG", "200"), ("INFO", "503")]
 
 
 async def test_answers_close_the_connection_while_draining(client: httpx.AsyncClient, draining: Switch) -> None:
