@@ -17,6 +17,8 @@ from service.usecases.retries import Retries
 from service.usecases.tasks import Tasks
 
 MAX_NUMBER = 2**31 - 1
+_ID = {"format": "uuid", "examples": ["0194c9b2-e6c7-7a0b-8b1e-3f6d5c2a9e10"]}
+_NUMBER = {"type": "integer", "minimum": 1, "maximum": MAX_NUMBER, "examples": [1]}
 
 
 @dataclass(slots=True)
@@ -61,17 +63,19 @@ async def services(request: Request) -> Services:
     return found
 
 
-async def task_id(task: Annotated[str, Path(description="id of a task")]) -> UUID:
+async def task_id(task: Annotated[str, Path(description="id of a task", json_schema_extra=_ID)]) -> UUID:
     """The id in the address; what is no UUID names no task."""
     return _uuid(task, TaskNotFound(f"there is no task {task[:100]!r}"))
 
 
-async def example_id(example: Annotated[str, Path(description="id of an example")]) -> UUID:
+async def example_id(example: Annotated[str, Path(description="id of an example", json_schema_extra=_ID)]) -> UUID:
     """The id in the address; what is no UUID names no example."""
     return _uuid(example, ExampleNotFound(f"the task has no example {example[:100]!r}"))
 
 
-async def version_number(number: Annotated[str, Path(description="number of a version, from 1")]) -> int:
+async def version_number(
+    number: Annotated[str, Path(description="number of a version, from 1", json_schema_extra=_NUMBER)],
+) -> int:
     """The number in the address; what is no number names no version."""
     if number.isascii() and number.isdecimal() and len(number) <= 10 and 1 <= int(number) <= MAX_NUMBER:
         return int(number)

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from service.api.bodies import examples_body
 from service.api.deps import Cursor, ExampleId, Limit, ServicesDep, TaskId
 from service.api.idempotency import REPLAYED_HEADERS, IdempotencyKey, Making, answered, json_answer
-from service.api.openapi import examples_body, problems
+from service.api.openapi import problems
 from service.api.schemas import Example, Page, StoredExamples
 from service.api.spool import Spool
 from service.api.uploads import read_examples

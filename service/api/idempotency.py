@@ -29,6 +29,14 @@ REPLAYED_HEADERS: Final[Mapping[str, Any]] = {
         "schema": {"type": "string", "enum": ["true"]},
     }
 }
+MADE_HEADERS: Final[Mapping[str, Any]] = {
+    "Location": {
+        "description": "the address of what was made",
+        "required": True,
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+    **REPLAYED_HEADERS,
+}
 
 
 async def idempotency_key(

@@ -1,15 +1,17 @@
-"""The parts of the OpenAPI document that the framework cannot work out: problems, bodies of several kinds, keys."""
+"""The parts of the OpenAPI document that the framework cannot work out: problems, headers, links, keys.
 
-from collections.abc import Mapping
+What a body may be stands in `bodies`.
+"""
+
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
 
 from service.api.problems import MEDIA_TYPE
-from service.api.schemas import EmptyTaskBody, NewTaskFields, Problem
+from service.api.schemas import Problem
 from service.errors import (
     Forbidden,
     MalformedRequest,
@@ -18,15 +20,30 @@ from service.errors import (
     Unauthorized,
 )
 
-_EVERYWHERE: Final[tuple[type[ServiceError], ...]] = (
-    MalformedRequest,
-    Unauthorized,
-    Forbidden,
-    RequestTooLarge,
-    ServiceError,
-)
+_ANYBODY: Final[tuple[type[ServiceError], ...]] = (MalformedRequest, Forbidden, RequestTooLarge, ServiceError)
+_EVERYWHERE: Final[tuple[type[ServiceError], ...]] = (Unauthorized, *_ANYBODY)
 _REF: Final = "#/components/schemas/"
 _EXAMPLE_ID: Final = "0194c9b2e6c74a0b"
+_SECONDS: Final = {"type": "integer", "minimum": 0}
+_HEADERS: Final = {
+    "X-Request-Id": {
+        "description": "names this request in the service's log; one that the client sends is kept",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 64},
+    },
+    "Retry-After": {"description": "seconds to wait", "required": True, "schema": _SECONDS},
+    "WWW-Authenticate": {"description": "how to bring a key", "required": True, "schema": {"type": "string"}},
+}
+_HEADERS_OF: Final = {"202": ("Retry-After",), "401": ("WWW-Authenticate",), "503": ("Retry-After",)}
+_OF_TASK: Final = (
+    "get_task",
+    "delete_task",
+    "add_examples",
+    "list_examples",
+    "adapt_task",
+    "list_versions",
+    "predict",
+)
 _DESCRIPTION: Final = """\
 Upload a handful of labelled images, get a classifier, ask it for labels.
 
@@ -43,38 +60,9 @@ def problems(*classes: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     return {status: _problem_answer(by_status[status]) for status in sorted(by_status)}
 
 
-def new_task_body() -> dict[str, Any]:
-    """`openapi_extra` of the call that creates a task: a form, or JSON for a task without examples."""
-    fields = dict(_schema(NewTaskFields)["properties"])
-    for name in ("prior", "metadata"):
-        fields[name] = {"type": "string", "description": f"{fields[name].get('description', '')}; JSON"}
-    fields["prior"]["example"] = "balanced"
-    fields["metadata"]["example"] = '{"line": "3"}'
-    return _body(
-        {
-            "multipart/form-data": {"schema": _form_schema(fields)},
-            "application/json": {"schema": _schema(EmptyTaskBody), "example": {"name": "screws"}},
-        }
-    )
-
-
-def examples_body() -> dict[str, Any]:
-    """`openapi_extra` of the call that adds examples."""
-    return _body({"multipart/form-data": {"schema": _form_schema({})}})
-
-
-def images_body() -> dict[str, Any]:
-    """`openapi_extra` of a prediction: one image as the body, or a form of several."""
-    image = {"schema": {"type": "string", "format": "binary"}}
-    files = {"type": "array", "items": {"type": "string", "format": "binary"}}
-    form = {"schema": {"type": "object", "required": ["files"], "properties": {"files": files}}}
-    return _body({"image/*": image, "application/octet-stream": image, "multipart/form-data": form})
-
-
-def json_body(model: type[BaseModel], example: Mapping[str, Any]) -> dict[str, Any]:
-    """`openapi_extra` of a call whose JSON body may be left out."""
-    content = {"application/json": {"schema": _schema(model), "example": dict(example)}}
-    return {"requestBody": {"required": False, "content": content}}
+def open_problems(*classes: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """As `problems`, for an operation that asks nobody for a key."""
+    return {status: answer for status, answer in problems(*classes).items() if status != Unauthorized.status}
 
 
 def install_openapi(app: FastAPI) -> None:
@@ -90,17 +78,19 @@ def install_openapi(app: FastAPI) -> None:
 
 def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes)
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            default = operation["responses"].get("422", {})
-            if "application/json" in default.get("content", {}):
-                del operation["responses"]["422"]
+    operations = [each for methods in document["paths"].values() for each in methods.values()]
+    for operation in operations:
+        _finish(operation["responses"])
+        if "401" not in operation["responses"]:
+            operation["security"] = []
+    _link({operation["operationId"]: operation["responses"] for operation in operations})
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     problem = Problem.model_json_schema(ref_template=_REF + "{model}")
     schemas |= problem.pop("$defs", {}) | {"Problem": problem}
+    components["headers"] = _HEADERS
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -131,29 +121,33 @@ def _problem_answer(classes: list[type[ServiceError]]) -> dict[str, Any]:
     }
 
 
-def _form_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
-    binary = {"type": "string", "format": "binary"}
-    return {
-        "type": "object",
-        "properties": {
-            "files": {"type": "array", "items": binary, "description": "images"},
-            "labels": {
-                "type": "array",
-                "items": {"type": "string"},
-                "description": "the class of each file, in the order of `files`",
-                "example": ["screw", "washer"],
-            },
-            "archive": binary | {"description": "instead of both: a zip of `label/file`"},
-            **fields,
-        },
-    }
+def _finish(responses: dict[str, Any]) -> None:
+    """Take the framework's own problem out of the answers of an operation, and put the headers in."""
+    if "application/json" in responses.get("422", {}).get("content", {}):
+        del responses["422"]
+    for status, answer in responses.items():
+        headers = answer.setdefault("headers", {})
+        for name in ("X-Request-Id", *_HEADERS_OF.get(status, ())):
+            headers[name] = {"$ref": f"#/components/headers/{name}"}
 
 
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema()
-    assert "$defs" not in schema, "a body in openapi_extra cannot resolve references"
-    return schema
+def _link(responses: dict[str, dict[str, Any]]) -> None:
+    """Say which operations an answer has the ids for, by the operation that gives the answer."""
+    task = {"task": "$response.body#/id"}
+    inside = {"task": "$request.path.task"}
+    for status in ("201", "202"):
+        responses["create_task"][status]["links"] = dict(_links(_OF_TASK, task))
+        number = {"number": "$response.body#/number"}
+        responses["adapt_task"][status]["links"] = dict(_links(("get_version",), inside | number))
+    example = {"example": "$response.body#/items/0/id"}
+    found = dict(_links(("get_example", "delete_example"), inside | example))
+    responses["add_examples"]["201"]["links"] = responses["list_examples"]["200"]["links"] = found
+    first = {"task": "$response.body#/items/0/id"}
+    responses["list_tasks"]["200"]["links"] = dict(_links(_OF_TASK, first))
+    model = {"base_model": "$response.body#/items/0/id"}
+    responses["list_base_models"]["200"]["links"] = dict(_links(("get_base_model",), model))
 
 
-def _body(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": dict(content)}}
+def _links(operations: tuple[str, ...], parameters: dict[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for operation in operations:
+        yield operation, {"operationId": operation, "parameters": parameters}

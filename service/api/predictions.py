@@ -7,8 +7,9 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter, Query, Request
 from starlette.requests import ClientDisconnect
 
+from service.api.bodies import images_body
 from service.api.deps import MAX_NUMBER, ServicesDep, TaskId
-from service.api.openapi import images_body, problems
+from service.api.openapi import problems
 from service.api.schemas import Prediction
 from service.api.spool import Spool
 from service.api.uploads import read_images

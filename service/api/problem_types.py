@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from service.api.openapi import problems
+from service.api.openapi import open_problems
 from service.api.problems import problem_types
 from service.api.schemas import ProblemMeaning
 from service.errors import NotFound
@@ -14,7 +14,7 @@ router = APIRouter(tags=["service"])
     "/problems/{name}",
     response_model=ProblemMeaning,
     summary="What a problem type means",
-    responses=problems(NotFound),
+    responses=open_problems(NotFound),
 )
 async def explain_problem(name: str) -> ProblemMeaning:
     """What the `type` of a problem document stands for."""

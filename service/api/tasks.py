@@ -5,9 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
+from service.api.bodies import new_task_body
 from service.api.deps import Cursor, Limit, Services, ServicesDep, TaskId
-from service.api.idempotency import REPLAYED_HEADERS, IdempotencyKey, Making, answered, json_answer
-from service.api.openapi import new_task_body, problems
+from service.api.idempotency import MADE_HEADERS, IdempotencyKey, Making, answered, json_answer
+from service.api.openapi import problems
 from service.api.schemas import EmptyTaskBody, Page, Task
 from service.api.spool import Spool
 from service.api.uploads import JSON, media_type, read_json, read_new_task
@@ -32,6 +33,19 @@ from service.usecases.tasks import NewTask
 
 POLL_AFTER_S = "1"
 METADATA_PREFIX = "metadata."
+METADATA_PARAMETER = {
+    "name": "metadata",
+    "in": "query",
+    "description": "only tasks that have these pairs; `metadata.KEY=VALUE` for each",
+    "style": "form",
+    "explode": True,
+    "schema": {
+        "type": "object",
+        "patternProperties": {"^metadata[.][A-Za-z0-9_-]{1,100}$": {"type": "string", "maxLength": 500}},
+        "additionalProperties": False,
+    },
+    "example": {"metadata.line": "3"},
+}
 
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
 
@@ -43,11 +57,11 @@ router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
     summary="Create a task from labelled images",
     openapi_extra=new_task_body(),
     responses={
-        201: {"description": "Stored, and adapted where there are examples.", "headers": REPLAYED_HEADERS},
+        201: {"description": "Stored, and adapted where there are examples.", "headers": MADE_HEADERS},
         202: {
             "model": Task,
             "description": "Stored; not adapted within `wait`. Look at `Location` again.",
-            "headers": REPLAYED_HEADERS,
+            "headers": MADE_HEADERS,
         },
         **problems(
             RequestInProgress,
@@ -82,7 +96,13 @@ async def create_task(request: Request, services: ServicesDep, key: IdempotencyK
         return await answered(_making(new, wait_s, services), key, services.retries, max_file_bytes=max_file_bytes)
 
 
-@router.get("", response_model=Page[Task], summary="List tasks", responses=problems(InvalidRequest))
+@router.get(
+    "",
+    response_model=Page[Task],
+    summary="List tasks",
+    openapi_extra={"parameters": [METADATA_PARAMETER]},
+    responses=problems(InvalidRequest),
+)
 async def list_tasks(
     request: Request,
     services: ServicesDep,

@@ -4,9 +4,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from service.api.bodies import json_body
 from service.api.deps import Cursor, Limit, ServicesDep, TaskId, VersionNumber
-from service.api.idempotency import REPLAYED_HEADERS, IdempotencyKey, Making, answered, json_answer
-from service.api.openapi import json_body, problems
+from service.api.idempotency import MADE_HEADERS, IdempotencyKey, Making, answered, json_answer
+from service.api.openapi import problems
 from service.api.schemas import AdaptBody, Page, Version
 from service.api.tasks import POLL_AFTER_S
 from service.api.uploads import read_json
@@ -37,11 +38,11 @@ router = APIRouter(prefix="/v1/tasks/{task}", tags=["versions"])
     summary="Adapt a task to its present examples",
     openapi_extra=json_body(AdaptBody, {"learner": "anil", "steps": 5, "wait": 10}),
     responses={
-        201: {"description": "Adapted.", "headers": REPLAYED_HEADERS},
+        201: {"description": "Adapted.", "headers": MADE_HEADERS},
         202: {
             "model": Version,
             "description": "Not finished within `wait`. Look at `Location` again.",
-            "headers": REPLAYED_HEADERS,
+            "headers": MADE_HEADERS,
         },
         **problems(
             TaskNotFound,
