@@ -7,6 +7,7 @@ from service.metalearning.header import Setting
 from service.metalearning.learners.base import Learner, Network
 from service.metalearning.learners.closed_form import ProtoNet, Ridge
 from service.metalearning.learners.gradient import ANIL, MAML, ProtoMAML, Reptile
+from service.metalearning.learners.logistic import Linear
 from service.metalearning.learners.options import checked_settings
 
 
@@ -27,4 +28,5 @@ LEARNERS: dict[str, Callable[..., Learner]] = {
     "reptile": _entry(Reptile),
     "protonet": _entry(ProtoNet),
     "ridge": _entry(Ridge),
+    "linear": _entry(Linear),
 }
