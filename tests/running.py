@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,21 +17,46 @@ from service.client import Client
 START_S = 60.0
 
 
+@dataclass(frozen=True)
+class Started:
+    """A service's process, ready or not."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_S
+        with Client(self.url) as client:
+            while not client.ready():
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail(f"the service did not start: {self.log.read_text()}")
+                time.sleep(0.1)
+
+
 @contextmanager
-def running_service(folder: Path, **settings: str) -> Iterator[str]:
-    """The address of a service that is ready, and ends with the block; `settings` without their prefix."""
-    port = free_port()
-    command, environment = serve_command(folder, PORT=str(port), **settings)
-    log = folder / "log.txt"
-    with log.open("w") as stream:
+def started(folder: Path, **settings: str) -> Iterator[Started]:
+    """A service in a process of its own, killed at the end of the block; `settings` without their prefix."""
+    settings = {"PORT": str(free_port())} | settings
+    command, environment = serve_command(folder, **settings)
+    log = folder / f"log-{settings['PORT']}.txt"
+    with log.open("a") as stream:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=stream, stderr=stream)
     try:
-        url = f"http://127.0.0.1:{port}"
-        _wait(url, process, log)
-        yield url
+        yield Started(process, f"http://127.0.0.1:{settings['PORT']}", log)
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        process.kill()
+        process.wait(10)
+
+
+@contextmanager
+def running_service(folder: Path, **settings: str) -> Iterator[str]:
+    """The address of a service that is ready, and ends in order with the block."""
+    with started(folder, **settings) as service:
+        service.wait_until_ready()
+        yield service.url
+        service.process.terminate()
+        service.process.wait(timeout=30)
 
 
 def free_port() -> int:
@@ -59,12 +85,3 @@ def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     save_toy_base_model(folder / "models" / "toy.safetensors")
     with running_service(folder, BASE_MODELS_DIR=str(folder / "models")) as url:
         yield url
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    with Client(url) as client:
-        while not client.ready():
-            if process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"the service did not start: {log.read_text()}")
-            time.sleep(0.1)

@@ -10,30 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import httpx
 from sqlalchemy import make_url
 
 from service.persistence.migrate import migrate
 from tests.databases import empty_postgresql_url, postgresql_url
-from tests.running import free_port, serve_command
+from tests.running import START_S, Started, free_port, serve_command, started
 
 __all__ = ["empty_postgresql_url", "postgresql_url"]
-
-START_S = 60.0
-
-
-@contextmanager
-def started(folder: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A service's process and its log, whether or not it is ready."""
-    arguments, environment = serve_command(folder, **settings)
-    log = folder / "log.txt"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(arguments, cwd=folder, env=environment, stdout=stream, stderr=stream)
-    try:
-        yield process, log
-    finally:
-        process.kill()
-        process.wait(10)
 
 
 @contextmanager
@@ -66,44 +49,36 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
 
 
-def wait_for(log: Path, sentence: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for_line(service: Started, sentence: str) -> None:
     deadline = time.monotonic() + START_S
-    while sentence not in log.read_text():
-        assert time.monotonic() < deadline, log.read_text()
-        assert process.poll() is None, log.read_text()
+    while sentence not in service.log.read_text():
+        assert time.monotonic() < deadline, service.log.read_text()
+        assert service.process.poll() is None, service.log.read_text()
         time.sleep(0.05)
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_a_service_waits_for_its_database_and_then_for_the_schema(tmp_path: Path, empty_postgresql_url: str) -> None:
     real = make_url(empty_postgresql_url)
-    port, database_port = free_port(), free_port()
+    database_port = free_port()
     late = real.set(port=database_port).render_as_string(hide_password=False)
-    with started(tmp_path, DATABASE_URL=late, PORT=str(port)) as (process, log):
-        wait_for(log, "waiting up to 60 s: the database cannot be read", process)
+    with started(tmp_path, DATABASE_URL=late) as service:
+        wait_for_line(service, "waiting up to 60 s: the database cannot be read")
         with forwarded(database_port, to=(real.host or "", real.port or 5432)):
-            wait_for(log, "waiting up to 60 s: the database has schema none", process)
+            wait_for_line(service, "waiting up to 60 s: the database has schema none")
             migrate(empty_postgresql_url)
-            wait_for(log, "ready: device cpu", process)
-            assert is_ready(f"http://127.0.0.1:{port}")
-            assert log.read_text().count("waiting") == 2
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            service.wait_until_ready()
+            assert service.log.read_text().count("waiting") == 2
+            service.process.terminate()
+            assert service.process.wait(20) == 0
 
 
 def test_a_service_that_waits_ends_at_once_when_it_is_told_to(tmp_path: Path) -> None:
     unreachable = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
-    with started(tmp_path, DATABASE_URL=unreachable) as (process, log):
-        wait_for(log, "waiting", process)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(2) == 128 + signal.SIGTERM
-        assert "Traceback" not in log.read_text()
+    with started(tmp_path, DATABASE_URL=unreachable) as service:
+        wait_for_line(service, "waiting")
+        service.process.terminate()
+        assert service.process.wait(2) == 128 + signal.SIGTERM
+        assert "Traceback" not in service.log.read_text()
 
 
 def test_two_commands_that_migrate_at_the_same_time_both_succeed(tmp_path: Path, empty_postgresql_url: str) -> None:
