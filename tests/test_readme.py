@@ -131,6 +131,6 @@ def figure_rows(header: BaseModelHeader) -> list[str]:
     rows = []
     for dataset, learner in dict.fromkeys((item.dataset, item.learner) for item in header.figures):
         figures = [found.get((dataset, learner, *shape)) for shape in SHAPES]
-        cells = [f"{item.accuracy:.1f} ± {item.interval_95:.1f}" if item else "–" for item in figures]
+        cells = [f"{item.accuracy:.2f} ± {item.interval_95:.2f}" if item else "–" for item in figures]
         rows.append(f"| `{header.id}` | {dataset} | {learner} | {' | '.join(cells)} |")
     return rows
