@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
 from service.engine.base import Pixels, Probabilities
 from service.metalearning.header import PixelScaling
-from service.metalearning.learners.base import Network, TaskParameters, replaces_backbone
+from service.metalearning.learners.base import Network, TaskParameters, head_logits, replaces_backbone
 from service.metalearning.preprocessing import scaled
 
 
@@ -79,10 +78,7 @@ class Inference:
         images = self.upload(np.concatenate([question.pixels for question in questions]))
         features = torch.cat([self.network.backbone(part) for part in torch.split(images, self.rows_a_pass)])
         parts = torch.split(features, [len(question.pixels) for question in questions])
-        return [
-            F.linear(part, question.task["head.weight"], question.task["head.bias"])
-            for part, question in zip(parts, questions, strict=True)
-        ]
+        return [head_logits(question.task, part) for part, question in zip(parts, questions, strict=True)]
 
     def _networks(self, questions: Sequence[Question]) -> list[Tensor]:
         if self.device.type == "cuda":

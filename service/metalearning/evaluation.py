@@ -21,7 +21,7 @@ from torch import Tensor
 from service.metalearning.datasets import Dataset
 from service.metalearning.episodes import Labels, SupportSet
 from service.metalearning.header import Figure, PixelScaling
-from service.metalearning.learners.base import CHUNK_IMAGES, Learner
+from service.metalearning.learners.base import CHUNK_IMAGES, Learner, head_logits
 from service.metalearning.learners.closed_form import HeadLearner
 from service.metalearning.preprocessing import scaled, views
 from service.metalearning.sampling import EpisodeRows, EpisodeShape, check_drawable, draw_episode
@@ -153,7 +153,7 @@ def _head_logits(
     for rows in drawn:
         with torch.enable_grad():
             head = learner.head(of_support.of(rows.support), rows.support_labels.repeat_interleave(len(names)))
-        yield F.linear(of_query.of(rows.query), head["head.weight"], head["head.bias"]).detach()
+        yield head_logits(head, of_query.of(rows.query)).detach()
 
 
 class _Features:

@@ -56,6 +56,18 @@ def test_tasks_of_every_kind_share_a_batch(model: BaseModel) -> None:
     assert_equal_alone(inference, make_questions(inference, model))
 
 
+def test_a_cosine_head_beside_a_linear_one_sees_directions_only(model: BaseModel) -> None:
+    inference = make_inference(model)
+    linear = make_task(inference, model, "ridge")
+    cosine: TaskParameters = {**linear, "head.unit_length": torch.ones(())}
+    pixels = toy_images([0, 1, 2])
+    answers = inference.probabilities([Question(linear, pixels), Question(cosine, pixels)])
+    images = inference.upload(pixels)
+    np.testing.assert_allclose(answers[0], model.learner("ridge").predict(linear, images), atol=1e-6)
+    np.testing.assert_allclose(answers[1], model.learner("ridge").predict(cosine, images), atol=1e-6)
+    assert not np.allclose(answers[0], answers[1])
+
+
 def test_an_answer_is_that_of_the_learner(model: BaseModel) -> None:
     inference = make_inference(model)
     questions = make_questions(inference, model)

@@ -20,7 +20,7 @@ def make_network(*, statistics: str = "running", backbone: str = "tiny", dtype: 
         torch.manual_seed(1)
         built = build_backbone(BackboneSpec(backbone, {"statistics": statistics}))
         network = Network(built, n_features(built)).to(dtype)
-        for name, buffer in network.named_buffers():
+        for name, buffer in built.named_buffers():
             buffer.uniform_(0.5, 1.5) if name.endswith("variance") else buffer.normal_(std=0.2)
     return network
 

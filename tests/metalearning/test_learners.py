@@ -10,10 +10,13 @@ from service.metalearning.learners.base import (
     CHUNK_IMAGES,
     Learner,
     TaskParameters,
+    head_logits,
     replaces_backbone,
     with_prior,
 )
 from tests.metalearning.small_tasks import make_episode, make_network, make_support_set
+
+HEAD_LEARNERS = [name for name, build in LEARNERS.items() if build(make_network()).adapts == "head"]
 
 
 @pytest.fixture(params=["running", "support"])
@@ -166,6 +169,14 @@ def test_settings_rebuild_the_learner(learner: Learner, name: str, generator: to
 def test_an_unknown_setting_is_refused(name: str) -> None:
     with pytest.raises(InvalidOption, match="option 'stpes' is unknown, expected one of"):
         LEARNERS[name](make_network(), stpes=5)
+
+
+@pytest.mark.parametrize("name", HEAD_LEARNERS)
+def test_features_are_answered_as_their_images_are(name: str, generator: torch.Generator) -> None:
+    learner, support = LEARNERS[name](make_network()), make_support_set(generator, counts=(1, 2, 4))
+    task = learner.adapt(support)
+    logits = head_logits(task, learner.network.backbone(support.images))
+    torch.testing.assert_close(logits.softmax(1).detach(), learner.predict(task, support.images))
 
 
 STEP_LEARNERS = [name for name, build in LEARNERS.items() if "steps" in build(make_network()).options]

@@ -85,7 +85,8 @@ def test_packaged_tensors_are_not_saved(path: Path) -> None:
     setattr(network.backbone, "packaged_state", frozenset({"blocks.0.conv.weight"}))  # noqa: B010 - not a tensor
     save_base_model(path, network, HEADER)
     saved = safetensors.torch.load(path.read_bytes())
-    assert set(network.state_dict()) - set(saved) == {"backbone.blocks.0.conv.weight", "head.weight", "head.bias"}
+    head = {"head.weight", "head.bias", "head.unit_length"}
+    assert set(network.state_dict()) - set(saved) == {"backbone.blocks.0.conv.weight", *head}
 
 
 def test_offered_settings_are_overlaid_by_options(path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from service.metalearning.header import Setting
 from service.metalearning.learners.base import Learner, Network
 from service.metalearning.learners.closed_form import ProtoNet, Ridge
+from service.metalearning.learners.cosine import Cosine
 from service.metalearning.learners.gradient import ANIL, MAML, ProtoMAML, Reptile
 from service.metalearning.learners.logistic import Linear
 from service.metalearning.learners.options import checked_settings
@@ -29,4 +30,5 @@ LEARNERS: dict[str, Callable[..., Learner]] = {
     "protonet": _entry(ProtoNet),
     "ridge": _entry(Ridge),
     "linear": _entry(Linear),
+    "cosine": _entry(Cosine),
 }

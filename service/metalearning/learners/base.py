@@ -25,6 +25,8 @@ from service.metalearning.normalisation import BatchStatistics
 TaskParameters = Mapping[str, Tensor]
 Pause = Callable[[], None]
 CHUNK_IMAGES = 64
+_SHORTEST_SQUARE = 1e-12
+"""Added to the square of a length, so that features of zero keep a direction to differentiate."""
 
 Logits = Float[Tensor, "n n_way"]
 Targets = Float[Tensor, "n n_way"]
@@ -32,6 +34,26 @@ Targets = Float[Tensor, "n n_way"]
 
 def no_pause() -> None:
     """Do nothing between the steps of an adaptation."""
+
+
+class Head(nn.Linear):
+    """Class logits: linear in the features, or in their direction where `unit_length` is 1.
+
+    The second is a cosine head. Which of the two a head is belongs to it as its rows do, so it is a buffer that a
+    task replaces beside them; the tasks of linear heads leave it alone.
+    """
+
+    unit_length: Tensor
+
+    def __init__(self, n_features: int, n_way: int) -> None:
+        super().__init__(n_features, n_way)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.register_buffer("unit_length", torch.zeros(()))
+
+    def forward(self, features: Float[Tensor, "n n_features"]) -> Logits:
+        """The logits of these features."""
+        return F.linear(_of_length(features, self.unit_length), self.weight, self.bias)
 
 
 class Network(nn.Module):
@@ -44,9 +66,7 @@ class Network(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.n_features = n_features
-        self.head = nn.Linear(n_features, n_way)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = Head(n_features, n_way)
 
     @property
     def statistics(self) -> Literal["running", "support", "constant"]:
@@ -141,6 +161,13 @@ def balanced_loss(logits: Logits, targets: Targets) -> Float[Tensor, ""]:
     return -(targets * logits.log_softmax(dim=-1)).sum()
 
 
+def head_logits(task: TaskParameters, features: Float[Tensor, "n n_features"]) -> Logits:
+    """The logits of a task whose features are known: what the network answers to their images."""
+    if "head.unit_length" in task:
+        features = _of_length(features, task["head.unit_length"])
+    return F.linear(features, task["head.weight"], task["head.bias"])
+
+
 def replaces_backbone(task: TaskParameters) -> bool:
     """Whether the task has tensors of its own besides the head."""
     return any(not name.startswith("head.") for name in task)
@@ -160,6 +187,14 @@ def with_prior(task: TaskParameters, prior: Sequence[float] | None) -> TaskParam
     if len(prior) != len(bias) or not min(prior) > 0 or not math.isclose(sum(prior), 1, abs_tol=1e-3):
         raise InvalidOption(f"prior is {list(prior)}, expected {len(bias)} positive numbers that add up to 1")
     return {**task, "head.bias": bias + bias.new_tensor(prior).mul(len(prior)).log()}
+
+
+def _of_length(
+    features: Float[Tensor, "n n_features"], unit_length: Float[Tensor, ""]
+) -> Float[Tensor, "n n_features"]:
+    """The features if `unit_length` is 0, divided by their length if it is 1; without a branch, for vmap."""
+    squares = features.square().sum(-1, keepdim=True) + _SHORTEST_SQUARE
+    return features * squares.pow(-unit_length / 2)
 
 
 def check_finite(tensors: Iterable[Tensor]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -21,6 +20,7 @@ from service.metalearning.learners.base import (
     TaskParameters,
     balanced_loss,
     balanced_targets,
+    head_logits,
     no_pause,
     query_targets,
     settled,
@@ -47,7 +47,7 @@ class HeadLearner(Learner, ABC):
 
     @abstractmethod
     def head(self, features: Features, labels: Labels) -> TaskParameters:
-        """The head, `head.weight` and `head.bias`, that separates these features; differentiable.
+        """The head that separates these features, `head.weight`, `head.bias` and what else it has; differentiable.
 
         Args:
             features: backbone output.
@@ -79,7 +79,7 @@ class HeadLearner(Learner, ABC):
     def _query_loss(self, episode: Episode) -> Tensor:
         support, query = self._episode_features(episode)
         head = self.head(support, episode.support.labels)
-        logits = F.linear(query, head["head.weight"], head["head.bias"])
+        logits = head_logits(head, query)
         return balanced_loss(logits, query_targets(episode.query.labels, logits.shape[1], logits.dtype))
 
     def _episode_features(self, episode: Episode) -> tuple[Features, Float[Tensor, "n_query n_features"]]:

@@ -164,7 +164,7 @@ def test_training_moves_the_buffers_by_momentum(name: str, generator: torch.Gene
 def test_head_learners_on_support_statistics_keep_them(generator: torch.Generator) -> None:
     learner = ProtoNet(make_network(statistics="support"))
     task = learner.adapt(make_support_set(generator))
-    statistics = {name for name, _ in learner.network.named_buffers()}
+    statistics = {f"backbone.{name}" for name, _ in learner.network.backbone.named_buffers()}
     assert learner.adapts == "network"
     assert set(task) == statistics | {"head.weight", "head.bias"}
 
