@@ -155,12 +155,11 @@ def test_only_handful_is_published_and_on_this_machine_unless_told() -> None:
     assert published == {"handful": ["${PUBLISH:-127.0.0.1:8000}:8000"]}
 
 
-def test_handful_starts_after_the_migration_which_runs_once() -> None:
+def test_handful_starts_after_the_migration_which_runs_until_it_is_done() -> None:
     services = COMPOSE["services"]
     assert services["migrate"]["command"] == ["migrate"]
-    assert services["migrate"]["restart"] == "no"
+    assert services["migrate"]["restart"] == "on-failure"
     assert services["handful"]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
-    assert services["migrate"]["depends_on"]["database"] == {"condition": "service_healthy"}
 
 
 def test_what_must_survive_lies_on_named_volumes() -> None:
