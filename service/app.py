@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -123,10 +124,13 @@ def prepare_database(settings: Settings, *, patience_s: float = DATABASE_PATIENC
 
 @contextmanager
 def _ending_at_once() -> Iterator[None]:
-    """End at SIGTERM inside the block, also as the first process of a container, which the signal would not end."""
+    """End at SIGTERM inside the block, also as the first process of a container, which the signal would not end.
+
+    Why not an exception: raised where Python ignores exceptions, in a destructor, it would end nothing.
+    """
 
     def end(signum: int, _frame: object) -> NoReturn:
-        raise SystemExit(128 + signum)
+        os._exit(128 + signum)
 
     before = signal.signal(signal.SIGTERM, end)
     try:

@@ -77,7 +77,7 @@ def test_a_service_that_waits_ends_at_once_when_it_is_told_to(tmp_path: Path) ->
     with started(tmp_path, DATABASE_URL=unreachable) as service:
         wait_for_line(service, "waiting")
         service.process.terminate()
-        assert service.process.wait(2) == 128 + signal.SIGTERM
+        assert service.process.wait(5) == 128 + signal.SIGTERM
         assert "Traceback" not in service.log.read_text()
 
 

@@ -192,8 +192,8 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _reason(error: sql.DBAPIError) -> str:
-    """What the database's driver said, on one line."""
-    return " ".join(str(error.orig).split())
+    """What the database's driver said, on one line; the indented ones are its guesses."""
+    return " ".join(line for line in str(error.orig).splitlines() if not line.startswith("\t"))
 
 
 @contextmanager
