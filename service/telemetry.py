@@ -70,6 +70,7 @@ def configure_logging(log_format: Literal["text", "json"], *, stream: TextIO | N
         logging.getLogger(name).propagate = True
     for chatty in ("uvicorn.access", "alembic", "httpx", "PIL"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of what clients send
 
 
 class TextFormatter(logging.Formatter):

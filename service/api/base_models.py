@@ -1,12 +1,16 @@
 """Base models: what tasks can be adapted from."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 
 from service.api import schemas
 from service.api.deps import ServicesDep
 from service.api.openapi import problems
 from service.errors import BaseModelNotFound
 from service.usecases.base_models import BaseModelCard
+
+BaseModelId = Annotated[str, Path(description="id of a base model", examples=["omniglot-conv4"])]
 
 router = APIRouter(prefix="/v1/base-models", tags=["base models"])
 
@@ -23,7 +27,7 @@ async def list_base_models(services: ServicesDep) -> schemas.BaseModelList:
     summary="Look at a base model",
     responses=problems(BaseModelNotFound),
 )
-async def get_base_model(base_model: str, services: ServicesDep) -> schemas.BaseModelCard:
+async def get_base_model(base_model: BaseModelId, services: ServicesDep) -> schemas.BaseModelCard:
     """One base model."""
     return _card(services.base_models.get(base_model[:200]))
 

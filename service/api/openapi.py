@@ -140,10 +140,7 @@ def _link(responses: dict[str, dict[str, Any]]) -> None:
         number = {"number": "$response.body#/number"}
         responses["adapt_task"][status]["links"] = dict(_links(("get_version",), inside | number))
     example = {"example": "$response.body#/items/0/id"}
-    found = dict(_links(("get_example", "delete_example"), inside | example))
-    responses["add_examples"]["201"]["links"] = responses["list_examples"]["200"]["links"] = found
-    first = {"task": "$response.body#/items/0/id"}
-    responses["list_tasks"]["200"]["links"] = dict(_links(_OF_TASK, first))
+    responses["add_examples"]["201"]["links"] = dict(_links(("get_example", "delete_example"), inside | example))
     model = {"base_model": "$response.body#/items/0/id"}
     responses["list_base_models"]["200"]["links"] = dict(_links(("get_base_model",), model))
 

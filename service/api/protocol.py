@@ -6,7 +6,6 @@ headers, and answers bytes that are no HTTP with plain text.
 
 import asyncio
 import json
-import logging
 import os
 import socket
 from typing import Final
@@ -21,8 +20,6 @@ from service.telemetry import new_request_id
 MAX_HEAD_BYTES: Final = 64 * 2**10
 HEAD_S: Final = 30.0
 FIRST_S: Final = 1.0
-
-_log = logging.getLogger("handful.api")
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -105,9 +102,8 @@ class BoundedProtocol(HttpToolsProtocol):
         elif not self._is_reading_head and not self._has_unread_bytes():
             super().shutdown()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse bytes that are no HTTP request, and close the connection."""
-        _log.info("refused bytes that are no HTTP request: %s", msg)
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's signature
+        """Refuse bytes that are no HTTP request, and close the connection; uvicorn has logged it."""
         self._refuse("this is not an HTTP request that can be read")
 
     def _unsupported_upgrade_warning(self) -> None:

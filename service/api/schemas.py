@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 ProblemType = Annotated[str, AfterValidator(lambda name: name if name.startswith("/") else f"/problems/{name}")]
-Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False, strict=True)]
 Wait = Annotated[float, Field(ge=0, le=MAX_WAIT_S, allow_inf_nan=False, description="seconds to wait for the result")]
 
 
@@ -75,9 +75,9 @@ class AdaptBody(_Taken):
         None, ge=0, le=100, strict=True, description="gradient steps, for learners that take some"
     )
     lr: float | None = Field(
-        None, gt=0, le=10, allow_inf_nan=False, description="step size, for learners that have one"
+        None, gt=0, le=10, allow_inf_nan=False, strict=True, description="step size, for learners that have one"
     )
-    wait: Wait = DEFAULT_WAIT_S
+    wait: Annotated[Wait, Field(strict=True)] = DEFAULT_WAIT_S
 
 
 class Page(_Answered, Generic[Item]):

@@ -41,8 +41,7 @@ METADATA_PARAMETER = {
     "explode": True,
     "schema": {
         "type": "object",
-        "patternProperties": {"^metadata[.][A-Za-z0-9_-]{1,100}$": {"type": "string", "maxLength": 500}},
-        "additionalProperties": False,
+        "patternProperties": {"^metadata[.][A-Za-z0-9_-]{1,64}$": {"type": "string", "maxLength": 512}},
     },
     "example": {"metadata.line": "3"},
 }
