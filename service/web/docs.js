@@ -23,10 +23,8 @@ async function show(key) {
   });
 }
 
-document.getElementById("key-button").addEventListener("click", () => show(input.value.trim()));
-input.addEventListener("keydown", (event) => {
-  if (event.key === "Enter") {
-    show(input.value.trim());
-  }
+document.getElementById("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  show(input.value.trim());
 });
 show("");
