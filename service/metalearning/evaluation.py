@@ -114,7 +114,8 @@ def write_figures(path: Path, figures: Sequence[Figure]) -> None:
     """Put measured figures into a checkpoint's header, in place of older ones of the same column; changes the file."""
     base = load_base_model(path)
     kept = {_column(figure): figure for figure in base.header.figures} | {_column(new): new for new in figures}
-    save_base_model(path, base.network, dataclasses.replace(base.header, figures=tuple(kept.values())))
+    header = dataclasses.replace(base.header, figures=tuple(kept.values()))
+    save_base_model(path, base.network, header, learned=base.learned)
 
 
 def _column(figure: Figure) -> tuple[object, ...]:

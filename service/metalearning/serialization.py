@@ -7,7 +7,7 @@ stands in one entry as JSON with sorted keys, since safetensors does not order i
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors.torch
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
 
-from service.errors import ArtifactDamaged, CheckpointError, UnknownLearner
+from service.errors import ArtifactDamaged, CheckpointError, ServiceError, UnknownLearner
 from service.metalearning.backbones import build_backbone
 from service.metalearning.header import METADATA_KEY, BaseModelHeader, Setting, header_to_json, read_header
 from service.metalearning.learners import LEARNERS
@@ -23,6 +23,8 @@ from service.metalearning.learners.base import Learner, Network, TaskParameters
 
 Features = Float[Tensor, "n n_features"]
 _LARGEST_HALF = 65504.0
+_LEARNER = "learner."
+"""What the names of tensors that belong to a learner begin with; then come the learner's name and a dot."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,11 +33,13 @@ class BaseModel:
 
     Attributes:
         digest: SHA-256 of its file, which versions name it by.
+        learned: what learners have learned beside the network, by the learner's name.
     """
 
     header: BaseModelHeader
     digest: str
     network: Network
+    learned: Mapping[str, TaskParameters] = field(default_factory=dict)
 
     def learner(self, name: str, **options: Setting) -> Learner:
         """The offered learner, its settings overlaid by these options.
@@ -47,17 +51,33 @@ class BaseModel:
         offers = self.header.learners
         if name not in offers:
             raise UnknownLearner(f"{self.header.id} does not offer learner {name!r}, only {', '.join(offers)}")
-        return LEARNERS[name](self.network, **{**offers[name].settings, **options})
+        learner = LEARNERS[name](self.network, **{**offers[name].settings, **options})
+        learner.take_learned(self.learned.get(name, {}))
+        return learner
 
 
-def save_base_model(path: Path, model: Learner | Network, header: BaseModelHeader) -> None:
-    """Write a checkpoint: the backbone's tensors that no package brings, and the header.
+def save_base_model(
+    path: Path,
+    model: Learner | Network,
+    header: BaseModelHeader,
+    *,
+    learned: Mapping[str, TaskParameters] | None = None,
+) -> None:
+    """Write a checkpoint: the backbone's tensors that no package brings, what learners have learned, and the header.
 
     A learner's own settings belong into the header (`LearnerOffer.settings`, from `learner.settings()`). The file
     appears under its name only when it is complete.
+
+    Args:
+        path: where.
+        model: a network, or a learner for its network.
+        header: offers every learner that `learned` names.
+        learned: `learner.learned()` by the learner's name.
     """
     network = model.network if isinstance(model, Learner) else model
     tensors = {name: network.state_dict()[name].contiguous().cpu() for name in _saved_names(network)}
+    for learner, of_learner in (learned or {}).items():
+        tensors |= {f"{_LEARNER}{learner}.{name}": t.detach().contiguous().cpu() for name, t in of_learner.items()}
     data = safetensors.torch.save(tensors, metadata={METADATA_KEY: header_to_json(header)})
     partial = path.with_name(f"{path.name}.partial")
     partial.write_bytes(data)
@@ -78,8 +98,16 @@ def load_base_model(path: Path) -> BaseModel:
         tensors = safetensors.torch.load(data)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path.name} is damaged: {error}") from error
-    _load_tensors(network, tensors, file_name=path.name)
-    return BaseModel(header, hashlib.sha256(data).hexdigest(), network)
+    of_network = {name: tensor for name, tensor in tensors.items() if not name.startswith(_LEARNER)}
+    _load_tensors(network, of_network, file_name=path.name)
+    learned = _learned({name: tensor for name, tensor in tensors.items() if name.startswith(_LEARNER)})
+    model = BaseModel(header, hashlib.sha256(data).hexdigest(), network, learned)
+    for name in learned:
+        try:
+            model.learner(name)
+        except ServiceError as error:
+            raise CheckpointError(f"{path.name} does not fit its header: {error}") from error
+    return model
 
 
 def task_to_bytes(task: TaskParameters, metadata: Mapping[str, object] | None = None) -> bytes:
@@ -130,6 +158,15 @@ def _saved_names(network: Network) -> list[str]:
     """State-dict names of what a checkpoint holds. The network's own head is zero and no learner's start."""
     packaged = {f"backbone.{name}" for name in getattr(network.backbone, "packaged_state", frozenset[str]())}
     return [name for name in network.state_dict() if not name.startswith("head.") and name not in packaged]
+
+
+def _learned(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of each learner under the names that it gave them."""
+    learned: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        learner, _, own_name = name.removeprefix(_LEARNER).partition(".")
+        learned.setdefault(learner, {})[own_name] = tensor
+    return learned
 
 
 def _load_tensors(network: Network, tensors: Mapping[str, Tensor], *, file_name: str) -> None:

@@ -154,12 +154,14 @@ class _Run:
         """Write the base model of the weights that the recipe chooses."""
         validation = self.recipe.validation
         if validation is not None and validation.choose == "best" and self.state.chosen:
-            self.answering.load_state_dict(self.state.chosen)
+            self.answering.load_state_dict(self.answering.state_dict() | self.state.chosen)
         else:
             self._settle()
-        header = trained_header(self.recipe, self.data.train, self.state, self._offers())
+        offers, name = self._offers(), self.recipe.learner.name
+        header = trained_header(self.recipe, self.data.train, self.state, offers)
         path = self.folder / f"{self.recipe.id}.safetensors"
-        save_base_model(path, self.answering.network, header)
+        learned = {name: self.answering.learned()} if name in offers else {}
+        save_base_model(path, self.answering.network, header, learned=learned)
         return path
 
     def _step(self, lr: float) -> float:
@@ -217,8 +219,11 @@ class _Run:
         """Measure the averaged weights on the same episodes each time; keep them if they are the best so far."""
         self._settle()
         name, options = next(iter(self._offers().items()))
+        offered = LEARNERS[name](self.answering.network, **options)
+        if name == self.recipe.learner.name:
+            offered.take_learned(self.answering.learned())
         measurement = measure(
-            Answering(LEARNERS[name](self.answering.network, **options), self.recipe.scaling),
+            Answering(offered, self.recipe.scaling),
             dataset,
             settings.shape,
             episodes=settings.episodes,

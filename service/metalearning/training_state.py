@@ -112,7 +112,8 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
 
 def _restore(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
     """Copy the tensors to where they belong; changes the state."""
-    state.learner.load_state_dict(_under("learner.", tensors))
+    # What an older release did not keep is as it was built.
+    state.learner.load_state_dict(state.learner.state_dict() | _under("learner.", tensors))
     for name, tensor in _under("average.", tensors).items():
         state.average[name].copy_(tensor)
     state.chosen = _under("chosen.", tensors)

@@ -20,6 +20,7 @@ from service.metalearning.header import (
     read_header,
 )
 from service.metalearning.learners import LEARNERS
+from service.metalearning.learners.base import Learner
 from service.metalearning.learners.gradient import MAML
 from service.metalearning.serialization import (
     as_stored,
@@ -103,6 +104,37 @@ def test_a_learner_that_is_not_offered_is_refused(path: Path) -> None:
 def test_an_option_of_another_learner_is_refused(path: Path) -> None:
     with pytest.raises(InvalidOption, match="option 'lr' is unknown, expected one of penalty, scale"):
         load_base_model(path).learner("ridge", lr=0.1)
+
+
+@pytest.mark.parametrize("options", [{}, {"steps": 7, "lr": 0.02}])
+@pytest.mark.parametrize("name", ["meta-sgd", "maml++"])
+def test_learned_rates_come_back_with_the_checkpoint(
+    name: str, options: dict[str, float], path: Path, generator: torch.Generator
+) -> None:
+    trained, network = _trained_rates(name, generator), make_network(dtype=torch.float32)
+    save_base_model(path, network, _offering(name), learned={name: trained.learned()})
+    loaded = load_base_model(path).learner(name, **options)
+    support = make_support_set(generator, dtype=torch.float32)
+    here = LEARNERS[name](network, **{**trained.settings(), **options})
+    here.take_learned(trained.learned())
+    wanted, task = here.adapt(support), loaded.adapt(support)
+    assert task.keys() == wanted.keys()
+    assert all(torch.equal(tensor, wanted[key]) for key, tensor in task.items())
+    plain = LEARNERS[name](network, **{**trained.settings(), **options}).adapt(support)
+    assert not torch.equal(plain["head.weight"], wanted["head.weight"])
+
+
+def test_a_learner_that_is_offered_without_learned_rates_starts_from_lr(path: Path, generator: torch.Generator) -> None:
+    save_base_model(path, make_network(dtype=torch.float32), _offering("meta-sgd"))
+    assert all(bool((factors == 1).all()) for factors in load_base_model(path).learner("meta-sgd").learned().values())
+
+
+@pytest.mark.parametrize("learner", ["maml", "maml++", "meta-sgd", "nobody"])
+def test_learned_tensors_that_no_offer_takes_are_refused(path: Path, learner: str) -> None:
+    network = make_network(dtype=torch.float32)
+    save_base_model(path, network, _offering("meta-sgd"), learned={learner: {"factors.x": torch.ones(2)}})
+    with pytest.raises(CheckpointError, match="does not fit its header"):
+        load_base_model(path)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.7, 0.999])
@@ -191,3 +223,15 @@ def test_features_beyond_half_precision_stay_finite() -> None:
 def test_bytes_that_are_no_features_are_refused(data: bytes) -> None:
     with pytest.raises(ArtifactDamaged):
         features_from_bytes(data)
+
+
+def _trained_rates(name: str, generator: torch.Generator) -> Learner:
+    learner = LEARNERS[name](make_network(dtype=torch.float32), steps=3, lr=0.05)
+    drawn = {key: 1 + torch.randn(tensor.shape, generator=generator) for key, tensor in learner.learned().items()}
+    learner.take_learned(drawn)
+    return learner
+
+
+def _offering(name: str) -> BaseModelHeader:
+    offer = LearnerOffer("network", {"steps": 3, "lr": 0.05})
+    return dataclasses.replace(HEADER, learners={name: offer, "maml": HEADER.learners["maml"]})

@@ -59,6 +59,26 @@ def test_a_gradient_learner_resumes_with_the_same_bits(tmp_path: Path) -> None:
     assert are_bit_equal(tensors_of(tmp_path / "whole"), tensors_of(tmp_path / "parts"))
 
 
+def test_learned_rates_are_trained_resumed_and_kept_in_the_checkpoint(tmp_path: Path) -> None:
+    settings = {"name": "maml++", "steps": 2, "lr": 0.1, "multi_step_until": 6, "first_order_until": 4}
+    recipe = make_recipe(learner=settings, offers={"maml++": {"multi_step_until": 0}})
+    whole = meta_train(recipe, make_data(), tmp_path / "whole").path
+
+    meta_train(recipe, make_data(), tmp_path / "parts", is_stopped=stopped_at(5))
+    meta_train(recipe, make_data(), tmp_path / "parts")
+
+    assert are_bit_equal(tensors_of(tmp_path / "whole"), tensors_of(tmp_path / "parts"))
+    learned = load_base_model(whole).learner("maml++", steps=9).learned()
+    assert {tuple(factors.shape) for factors in learned.values()} == {(2,)}
+    # The bias of a zero head has no gradient in the first step, and so its rate there has none.
+    assert all(bool((factors != 1)[1:].all()) for factors in learned.values())
+
+
+def test_rates_are_not_kept_for_learners_that_are_not_offered(tmp_path: Path) -> None:
+    recipe = make_recipe(learner={"name": "meta-sgd", "lr": 0.1}, offers={"ridge": {}})
+    assert load_base_model(meta_train(recipe, make_data(), tmp_path).path).learned == {}
+
+
 def test_the_seed_decides_the_result(tmp_path: Path) -> None:
     meta_train(make_recipe(seed=1), make_data(), tmp_path / "one")
     meta_train(make_recipe(seed=1), make_data(), tmp_path / "same")

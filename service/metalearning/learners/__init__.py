@@ -8,6 +8,7 @@ from service.metalearning.learners.base import Learner, Network
 from service.metalearning.learners.closed_form import ProtoNet, Ridge
 from service.metalearning.learners.cosine import Cosine
 from service.metalearning.learners.gradient import ANIL, MAML, ProtoMAML, Reptile
+from service.metalearning.learners.learned_rates import MAMLPlusPlus, MetaSGD
 from service.metalearning.learners.logistic import Linear
 from service.metalearning.learners.options import checked_settings
 
@@ -25,6 +26,8 @@ LEARNERS: dict[str, Callable[..., Learner]] = {
     "maml": _entry(MAML),
     "fomaml": _entry(MAML, first_order=True),
     "protomaml": _entry(ProtoMAML),
+    "meta-sgd": _entry(MetaSGD),
+    "maml++": _entry(MAMLPlusPlus),
     "anil": _entry(ANIL),
     "reptile": _entry(Reptile),
     "protonet": _entry(ProtoNet),

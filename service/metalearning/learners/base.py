@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from service.errors import InvalidOption, InvalidSupportSet
+from service.errors import CheckpointError, InvalidOption, InvalidSupportSet
 from service.metalearning.episodes import Episode, Images, Labels, SupportSet
 from service.metalearning.header import Setting
 from service.metalearning.learners.options import Option, checked_settings
@@ -103,6 +103,22 @@ class Learner(nn.Module, ABC):
     def settings(self) -> dict[str, Setting]:
         """The present value of every option: `LEARNERS[name](network, **learner.settings())` is its equal."""
         return {name: getattr(self, name) for name in self.options}
+
+    def learned(self) -> dict[str, Tensor]:
+        """What meta-training has learned beside the network that no setting can say, by name; most learn nothing.
+
+        A checkpoint keeps it beside the network, as `learner.<its name in LEARNERS>.<name>`.
+        """
+        return {}
+
+    def take_learned(self, tensors: TaskParameters) -> None:
+        """Go on with what another of this class has `learned`; changes the learner.
+
+        Raises:
+            CheckpointError: the names or the shapes are not this learner's.
+        """
+        if tensors:
+            raise CheckpointError(f"{type(self).__name__} learns nothing of its own, got {', '.join(tensors)}")
 
     @abstractmethod
     def adapt(self, support: SupportSet, *, pause: Pause = no_pause) -> TaskParameters:
