@@ -7,6 +7,7 @@ from service.metalearning.header import Setting
 from service.metalearning.learners.base import Learner, Network
 from service.metalearning.learners.closed_form import ProtoNet, Ridge
 from service.metalearning.learners.cosine import Cosine
+from service.metalearning.learners.film import FiLM
 from service.metalearning.learners.gradient import ANIL, MAML, ProtoMAML, Reptile
 from service.metalearning.learners.learned_rates import MAMLPlusPlus, MetaSGD
 from service.metalearning.learners.logistic import Linear
@@ -28,6 +29,7 @@ LEARNERS: dict[str, Callable[..., Learner]] = {
     "protomaml": _entry(ProtoMAML),
     "meta-sgd": _entry(MetaSGD),
     "maml++": _entry(MAMLPlusPlus),
+    "film": _entry(FiLM),
     "anil": _entry(ANIL),
     "reptile": _entry(Reptile),
     "protonet": _entry(ProtoNet),
