@@ -23,6 +23,7 @@ class Plan:
     Attributes:
         dataset: name of the data set; None is the one that the base model was trained on.
         learners: names; none is the default learner, `all` is every learner offered.
+        transductive: queries are normalised by their own statistics, for reproducing papers.
     """
 
     data: Path
@@ -32,6 +33,7 @@ class Plan:
     episodes: int
     learners: tuple[str, ...]
     seed: int = 0
+    transductive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,14 @@ class Row:
         """What a checkpoint's header says."""
         at = self.measured
         accuracy, interval = round(at.accuracy, 2), round(at.interval_95, 2)
-        return Figure(self.dataset, self.learner, at.n_way, at.n_shot, accuracy, interval, at.episodes)
+        return Figure(self.dataset, self.learner, at.n_way, at.n_shot, accuracy, interval, at.episodes, at.inductive)
 
     def as_cells(self) -> tuple[object, ...]:
         """What a table shows, under HEADER."""
         at = self.measured
         shown = (f"{at.accuracy:.2f}", f"{at.interval_95:.2f}", at.episodes, f"{at.adapt_ms:.2f}", f"{at.nll:.3f}")
-        return (self.learner, at.n_way, at.n_shot, *shown, None if self.before is None else f"{self.before:.2f}")
+        learner = self.learner if at.inductive else f"{self.learner}, transductive"
+        return (learner, at.n_way, at.n_shot, *shown, None if self.before is None else f"{self.before:.2f}")
 
 
 def measured_rows(checkpoint: Path, plan: Plan, decoder: Callable[[InputFormat], Decode]) -> list[Row]:
@@ -97,13 +100,13 @@ def _rows(
 ) -> Iterator[Row]:
     header = base.header
     for name in learners:
-        answering = Answering(base.learner(name), header.scaling, header.views)
+        answering = Answering(base.learner(name), header.scaling, header.views, plan.transductive)
         start = before_adaptation(base, name)
         for shape in plan.shapes:
             measured = measure(answering, dataset, shape, episodes=plan.episodes, seed=plan.seed, on_episode=on_episode)
             before = None
             if start is not None:
-                at_start = Answering(start, header.scaling, header.views)
+                at_start = Answering(start, header.scaling, header.views, plan.transductive)
                 before = measure(at_start, dataset, shape, episodes=_EPISODES_BEFORE, seed=plan.seed).accuracy
             yield Row(dataset.name, name, measured, before)
 

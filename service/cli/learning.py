@@ -76,6 +76,9 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an option is an argument
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default as many as torch takes")] = None,
     as_json: AsJson = False,
     write_figures: Annotated[bool, typer.Option("--write-figures", help="put the figures into the checkpoint")] = False,
+    transductive: Annotated[
+        bool, typer.Option("--transductive", help="normalise queries by one another, as papers do; never the service")
+    ] = False,
 ) -> None:
     """Measure a base model on episodes of classes it has never seen; every query is answered by itself."""
     import torch  # noqa: PLC0415  # slow to import
@@ -84,10 +87,13 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an option is an argument
     from service.metalearning import evaluation  # noqa: PLC0415
     from service.metalearning.sampling import EpisodeShape  # noqa: PLC0415
 
+    if transductive and write_figures:
+        raise typer.BadParameter("figures of a base model are inductive; leave out --write-figures or --transductive")
     if threads is not None:
         torch.set_num_threads(threads)
     shapes = tuple(EpisodeShape(way, shot, queries) for way in _numbers(ways) for shot in _numbers(shots))
-    rows = measured_rows(checkpoint, Plan(data, dataset, split, shapes, episodes, tuple(learner or ()), seed), decoder)
+    plan = Plan(data, dataset, split, shapes, episodes, tuple(learner or ()), seed, transductive)
+    rows = measured_rows(checkpoint, plan, decoder)
     if write_figures:
         evaluation.write_figures(checkpoint, [row.as_figure() for row in rows])
     if as_json:

@@ -1,8 +1,11 @@
 """Accuracy of a learner on episodes of classes it has never seen, each query answered by itself.
 
-Every figure is inductive: an answer depends on its image, the support set and the base model. Where a learner
-adapts the head alone, features of an image are the same in every episode; they are computed once, and the head is
-made and read as `adapt` and `predict` would do it.
+Every figure is inductive, an answer depends on its image, the support set and the base model, unless it is asked for
+and labelled as transductive: then the queries of an episode are normalised together by their own statistics, as the
+published code of MAML and others does. That is for reproducing papers; nothing else in Handful does it.
+
+Where a learner adapts the head alone, features of an image are the same in every episode; they are computed once, and
+the head is made and read as `adapt` and `predict` would do it.
 """
 
 import dataclasses
@@ -17,12 +20,15 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.func import functional_call
 
+from service.errors import InvalidOption
 from service.metalearning.datasets import Dataset
-from service.metalearning.episodes import Labels, SupportSet
+from service.metalearning.episodes import Images, Labels, SupportSet
 from service.metalearning.header import Figure, PixelScaling
-from service.metalearning.learners.base import CHUNK_IMAGES, Learner, head_logits
+from service.metalearning.learners.base import CHUNK_IMAGES, Learner, TaskParameters, head_logits
 from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.normalisation import BatchStatistics
 from service.metalearning.preprocessing import scaled, views
 from service.metalearning.sampling import EpisodeRows, EpisodeShape, check_drawable, draw_episode
 from service.metalearning.serialization import BaseModel, load_base_model, save_base_model
@@ -39,6 +45,7 @@ class Measurement:
         interval_95: half width of its 95 % interval, in points.
         adapt_ms: median time from support images to task parameters.
         nll: mean negative log-likelihood of the right class; shows whether probabilities are sane.
+        inductive: whether each query was answered by itself.
     """
 
     n_way: int
@@ -48,6 +55,7 @@ class Measurement:
     episodes: int
     adapt_ms: float
     nll: float
+    inductive: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,11 +64,27 @@ class Answering:
 
     Attributes:
         view_names: what of each support image a head learner sees.
+        transductive: whether the queries of an episode are normalised by their own statistics, all together.
+
+    Raises:
+        InvalidOption: transductive, and the backbone does not normalise by statistics.
     """
 
     learner: Learner
     scaling: PixelScaling
     view_names: tuple[str, ...] = ("identity",)
+    transductive: bool = False
+
+    def __post_init__(self) -> None:
+        if self.transductive and self.learner.network.statistics == "constant":
+            raise InvalidOption("the backbone's features do not depend on other images: nothing could be transductive")
+
+    def logits(self, task: TaskParameters, images: Images) -> Tensor:
+        """The answer to the queries of one episode."""
+        if self.transductive:
+            answer: Tensor = functional_call(self.learner.network, dict(task), (images, BatchStatistics()))
+            return answer
+        return torch.cat([_log(self.learner.predict(task, chunk)) for chunk in torch.split(images, CHUNK_IMAGES)])
 
     def support(self, dataset: Dataset, rows: EpisodeRows) -> SupportSet:
         """The support set as the learner sees it."""
@@ -101,17 +125,30 @@ def measure(
         for of_episode in _logits(answering, dataset, drawn):
             logits.append(of_episode)
             on_episode()
-    return _summary(shape, drawn, logits, adapt_ms=_adapt_ms(answering, dataset, drawn))
+    measured = _summary(shape, drawn, logits, adapt_ms=_adapt_ms(answering, dataset, drawn))
+    return dataclasses.replace(measured, inductive=not answering.transductive)
 
 
 def before_adaptation(base: BaseModel, name: str) -> Learner | None:
-    """The learner as it answers before its first step: from a zero head, so at chance; None if it takes no steps."""
-    learner = base.learner(name)
-    return base.learner(name, steps=0, start="zero") if {"steps", "start"} <= learner.options.keys() else None
+    """The learner as it answers before its first step; None if it takes no steps.
+
+    Where the start is a choice it is a zero head, which is at chance; ProtoMAML and the cosine head have starts of
+    their own.
+    """
+    options = base.learner(name).options
+    if "steps" not in options:
+        return None
+    return base.learner(name, steps=0, start="zero") if "start" in options else base.learner(name, steps=0)
 
 
 def write_figures(path: Path, figures: Sequence[Figure]) -> None:
-    """Put measured figures into a checkpoint's header, in place of older ones of the same column; changes the file."""
+    """Put measured figures into a checkpoint's header, in place of older ones of the same column; changes the file.
+
+    Raises:
+        InvalidOption: a figure is transductive; the service never answers so.
+    """
+    if not all(figure.inductive for figure in figures):
+        raise InvalidOption("a transductive figure is not one of the base model's: it never answers so")
     base = load_base_model(path)
     kept = {_column(figure): figure for figure in base.header.figures} | {_column(new): new for new in figures}
     header = dataclasses.replace(base.header, figures=tuple(kept.values()))
@@ -131,14 +168,13 @@ def _mixed(rows: EpisodeRows, generator: torch.Generator) -> EpisodeRows:
 def _logits(answering: Answering, dataset: Dataset, drawn: Sequence[EpisodeRows]) -> Iterator[Tensor]:
     """Logits of each episode's queries, (n_queries, n_way)."""
     learner = answering.learner
-    if isinstance(learner, HeadLearner) and learner.adapts == "head":
+    if isinstance(learner, HeadLearner) and learner.adapts == "head" and not answering.transductive:
         yield from _head_logits(answering, learner, dataset, drawn)
         return
     for rows in drawn:
         with torch.enable_grad():
             task = learner.adapt(answering.support(dataset, rows))
-        images = scaled(dataset.images[rows.query], answering.scaling)
-        yield torch.cat([_log(learner.predict(task, chunk)) for chunk in torch.split(images, CHUNK_IMAGES)])
+        yield answering.logits(task, scaled(dataset.images[rows.query], answering.scaling))
 
 
 def _log(probabilities: Tensor) -> Tensor:

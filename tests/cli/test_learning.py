@@ -167,6 +167,24 @@ def test_evaluate_prints_the_promised_json(folder: Path, checkpoint: Path, handf
     assert (results[0]["episodes"], results[0]["inductive"]) == (5, True)
 
 
+def test_a_transductive_figure_is_labelled_wherever_it_is_printed(
+    folder: Path, checkpoint: Path, handful: Handful
+) -> None:
+    as_json = handful(*evaluation(folder, checkpoint), "--transductive", "--json")
+    as_table = handful(*evaluation(folder, checkpoint), "--transductive")
+
+    assert [row["inductive"] for row in json.loads(as_json.out)["results"]] == [False, False]
+    assert [line.split("\t")[0] for line in as_table.out.splitlines()] == ["protonet, transductive"] * 2
+
+
+def test_a_transductive_figure_is_not_put_into_the_checkpoint(folder: Path, checkpoint: Path, handful: Handful) -> None:
+    before = checkpoint.read_bytes()
+    ran = handful(*evaluation(folder, checkpoint), "--transductive", "--write-figures")
+
+    assert ran.code == 2
+    assert checkpoint.read_bytes() == before
+
+
 def test_evaluate_prints_chance_before_the_first_step(folder: Path, checkpoint: Path, handful: Handful) -> None:
     ran = handful(*evaluation(folder, checkpoint), "--learner", "anil")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from service.errors import DatasetError
+from service.errors import DatasetError, InvalidOption
 from service.metalearning.datasets import Dataset
 from service.metalearning.episodes import Episode, SupportSet
 from service.metalearning.evaluation import Answering, before_adaptation, measure, write_figures
@@ -17,7 +17,7 @@ from service.metalearning.learners.base import Learner, Network, Pause, TaskPara
 from service.metalearning.sampling import EpisodeShape
 from service.metalearning.serialization import load_base_model
 from service.metalearning.training import meta_train
-from tests.metalearning.small_tasks import make_network
+from tests.metalearning.small_tasks import make_network, make_support_set
 from tests.metalearning.tiny_training import make_data, make_dataset, make_recipe, tensors_of
 
 SCALING = PixelScaling((0.0,), (1.0,))
@@ -142,6 +142,53 @@ def test_measuring_leaves_the_state_of_the_learner_as_it_is() -> None:
     measure(each, make_dataset(), SHAPE, episodes=3)
 
     assert all(torch.equal(before[name], tensor) for name, tensor in each.learner.state_dict().items())
+
+
+def test_queries_that_are_the_support_set_are_answered_alike_with_and_without_transduction(
+    generator: torch.Generator,
+) -> None:
+    learner = LEARNERS["maml"](make_network(statistics="support"))
+    support = make_support_set(generator)
+    task = learner.adapt(support)
+    by_themselves, together = (Answering(learner, SCALING, transductive=kind) for kind in (False, True))
+
+    torch.testing.assert_close(
+        together.logits(task, support.images).softmax(1), by_themselves.logits(task, support.images).softmax(1)
+    )
+
+
+def test_a_transductive_answer_depends_on_the_other_queries(generator: torch.Generator) -> None:
+    learner = LEARNERS["maml"](make_network())
+    support = make_support_set(generator)
+    task = learner.adapt(support)
+    together = Answering(learner, SCALING, transductive=True).logits(task, support.images)
+    fewer = Answering(learner, SCALING, transductive=True).logits(task, support.images[:2])
+
+    assert (together[:2] - fewer).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["maml", "protonet", "cosine"])
+def test_a_transductive_figure_says_so(name: str) -> None:
+    learner = LEARNERS[name](make_network(dtype=torch.float32))
+    with_others = measure(Answering(learner, SCALING, transductive=True), make_dataset(), SHAPE, episodes=3)
+    alone = measure(Answering(learner, SCALING), make_dataset(), SHAPE, episodes=3)
+
+    assert (with_others.inductive, alone.inductive) == (False, True)
+    assert with_others.nll != alone.nll
+
+
+def test_what_does_not_depend_on_other_images_cannot_be_transductive() -> None:
+    with pytest.raises(InvalidOption, match="nothing could be transductive"):
+        Answering(AlwaysTheFirst(), SCALING, transductive=True)
+
+
+def test_a_transductive_figure_does_not_get_into_a_header(tmp_path: Path) -> None:
+    path = meta_train(make_recipe(), make_data(), tmp_path).path
+
+    with pytest.raises(InvalidOption, match="is not one of the base model's"):
+        write_figures(path, [Figure("patterns", "anil", 5, 1, 99.0, 0.5, 100, inductive=False)])
+
+    assert read_header(path).figures == ()
 
 
 def test_each_episode_is_told() -> None:
