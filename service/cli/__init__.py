@@ -5,6 +5,7 @@ Modules import what they need inside their commands, so that `handful --help` is
 that train or evaluate load torch.
 """
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -18,6 +19,8 @@ from service.errors import ServiceError
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command of the process, or of these arguments, and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names go out as the bytes that they are
     try:
         build_app()(args=arguments, prog_name="handful")
     except ServiceError as error:

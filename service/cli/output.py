@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ import typer
 
 from service.errors import ServiceError, UploadRejected
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
 INTERRUPTED = 130
 """Exit code of what a Ctrl-C ended."""
 
@@ -20,7 +23,7 @@ AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 def say(line: str) -> None:
     """A line for a person, on stderr."""
-    typer.echo(line, err=True)
+    typer.echo(_escaped(line), err=True)
 
 
 def problem(error: ServiceError) -> None:
@@ -87,7 +90,12 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.4f}" if isinstance(value, float) else _escaped(str(value))
+
+
+def _escaped(text: str) -> str:
+    """Text in which no file name ends a line or speaks to the terminal."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
 
 
 def _plain(value: object) -> object:

@@ -72,20 +72,21 @@ def image_source(image: Image) -> ImageSource:
     path = Path(image)
     if not path.is_file():
         raise InvalidRequest(f"{path} is not a file")
-    return ImageSource(path.name, path.stat().st_size, lambda: path.open("rb"))
+    name = os.fsencode(path.name).decode("utf-8", "replace")  # a name on a disk need not be text
+    return ImageSource(name, path.stat().st_size, lambda: path.open("rb"))
 
 
 def labelled_sources(examples: LabelledImages) -> list[tuple[str, ImageSource]]:
     """Each image with its label, in the given order.
 
     Raises:
-        InvalidRequest: a path is not a file that can be read.
+        InvalidRequest: a path is not a file that can be read, or a label is no text.
     """
     if isinstance(examples, Mapping):
         pairs: Iterable[LabelledImage] = [(label, image) for label, images in examples.items() for image in images]
     else:
         pairs = examples
-    return [(label, image_source(image)) for label, image in pairs]
+    return [(_checked(label), image_source(image)) for label, image in pairs]
 
 
 def send_labelled(
@@ -136,6 +137,14 @@ def form_fields(options: TaskOptions) -> dict[str, Any]:
 def given(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _checked(label: str) -> str:
+    try:
+        label.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"the label {label!a} is no text: the folder's name is not UTF-8; rename it") from None
+    return label
 
 
 class _SentFile(io.RawIOBase):
