@@ -15,6 +15,7 @@ from service.metalearning.learners import LEARNERS
 from service.metalearning.learners.base import Learner, Network, balanced_loss, balanced_targets
 from service.metalearning.learners.closed_form import ProtoNet, own_share
 from service.metalearning.learners.gradient import ANIL, MAML, ProtoMAML, Reptile, joined
+from service.metalearning.learners.inner_loop import Start
 from service.metalearning.normalisation import BatchStatistics, named_statistics, weighted_moments
 from tests.metalearning.small_tasks import (
     backbone_of,
@@ -234,6 +235,14 @@ def test_a_diverged_adaptation_says_so(name: str) -> None:
     images = 1e25 * torch.stack([torch.ones(1, 8, 8), -torch.ones(1, 8, 8)])
     with pytest.raises(InvalidOption, match="diverged: lower lr"):
         learner.adapt(SupportSet(images, torch.tensor([0, 1])))
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_steps_on_a_head_do_not_diverge_on_noise(start: Start, generator: torch.Generator) -> None:
+    # Each step adds at most lr times the longest features to a row, so it is large and finite.
+    features = 50 * torch.randn(40, 16, generator=generator)
+    head = ANIL(make_network(), steps=100, lr=10.0, start=start).head(features, torch.arange(4).repeat(10))
+    assert all(tensor.isfinite().all() for tensor in head.values())
 
 
 @pytest.mark.parametrize("name", ["maml", "anil"])
