@@ -20,7 +20,7 @@ from service.errors import ServiceError
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command of the process, or of these arguments, and exit with its code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names go out as the bytes that they are
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be text
     try:
         build_app()(args=arguments, prog_name="handful")
     except ServiceError as error:
