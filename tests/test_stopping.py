@@ -1,12 +1,10 @@
 """The end of the service: what was sent is answered, a second signal ends it at once, and no process stays behind."""
 
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,31 +13,10 @@ import pytest
 
 from tests.api.toy_service import create, png
 from tests.engine.toy_tasks import save_toy_base_model
-from tests.running import free_port, serve_command
+from tests.running import Started, started
 
 PATIENCE_S = 60.0
 N_CLIENTS = 12
-
-
-@dataclass(frozen=True)
-class Started:
-    """A service and its worker, as processes."""
-
-    process: subprocess.Popen[bytes]
-    url: str
-    log: Path
-
-    @property
-    def workers(self) -> list[int]:
-        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
-        return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
-
-    def answers(self, path: str, status: int) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        try:
-            return httpx.get(self.url + path).status_code == status
-        except httpx.TransportError:
-            return False
 
 
 @dataclass
@@ -63,21 +40,24 @@ class Load:
                 self.outcomes[outcome] += 1
 
 
-@contextmanager
-def started(folder: Path, **settings: str) -> Iterator[Started]:
-    save_toy_base_model(folder / "toy.safetensors")
-    port = free_port()
-    command, environment = serve_command(folder, PORT=str(port), BASE_MODELS_DIR=".", **settings)
-    log = folder / "log.txt"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=stream, stderr=stream)
-    service = Started(process, f"http://127.0.0.1:{port}", log)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the toy base model, which starts quickly."""
+    save_toy_base_model(tmp_path / "toy.safetensors")
+    return tmp_path
+
+
+def workers(service: Started) -> list[int]:
+    """The processes that the service has started."""
+    threads = Path(f"/proc/{service.process.pid}/task").iterdir()
+    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+
+
+def is_draining(service: Started) -> bool:
     try:
-        wait_until(lambda: service.answers("/livez", 200))
-        yield service
-    finally:
-        process.kill()
-        process.wait(10)
+        return "connection" in httpx.get(service.url + "/readyz").headers
+    except httpx.TransportError:
+        return False
 
 
 def wait_until(is_so: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
@@ -105,9 +85,9 @@ def slow_create(url: str, answers: list[int]) -> None:
     answers.append(httpx.post(url + "/v1/tasks", content=body(), headers=headers, timeout=PATIENCE_S).status_code)
 
 
-def test_nothing_that_was_sent_before_the_end_is_reset(tmp_path: Path) -> None:
-    with started(tmp_path, DRAIN_S="0.5") as service:
-        wait_until(lambda: service.answers("/readyz", 200))
+def test_nothing_that_was_sent_before_the_end_is_reset(folder: Path) -> None:
+    with started(folder, BASE_MODELS_DIR=".", DRAIN_S="0.5") as service:
+        service.wait_until_ready()
         with httpx.Client(base_url=service.url, timeout=PATIENCE_S) as client:
             task = create(client)["id"]
         load = Load(f"{service.url}/v1/tasks/{task}/predict")
@@ -116,7 +96,7 @@ def test_nothing_that_was_sent_before_the_end_is_reset(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         time.sleep(0.5)
-        (worker,) = service.workers
+        (worker,) = workers(service)
 
         service.process.send_signal(signal.SIGTERM)
         status = service.process.wait(PATIENCE_S)
@@ -130,22 +110,28 @@ def test_nothing_that_was_sent_before_the_end_is_reset(tmp_path: Path) -> None:
         assert has_ended(worker)
 
 
-def test_a_second_signal_ends_it_at_once_and_its_worker_too(tmp_path: Path) -> None:
-    with started(tmp_path, DRAIN_S="600") as service:
-        wait_until(lambda: bool(service.workers))
-        (worker,) = service.workers
+def test_a_second_signal_ends_it_at_once_and_its_worker_too(folder: Path) -> None:
+    with started(folder, BASE_MODELS_DIR=".", DRAIN_S="600") as service:
+        wait_until(lambda: bool(workers(service)))
+        (worker,) = workers(service)
         service.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: service.answers("/readyz", 503))
-        time.sleep(0.2)
+        wait_until(lambda: is_draining(service))
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(5) == 128 + signal.SIGTERM
         wait_until(lambda: has_ended(worker), 5)
 
 
-@pytest.mark.parametrize("is_ready", [False, True])
-def test_a_killed_service_leaves_no_worker(tmp_path: Path, is_ready: bool) -> None:
-    with started(tmp_path) as service:
-        wait_until(lambda: bool(service.workers) and (not is_ready or service.answers("/readyz", 200)))
-        (worker,) = service.workers
+def test_a_service_killed_while_it_starts_leaves_no_worker(folder: Path) -> None:
+    with started(folder, BASE_MODELS_DIR=".") as service:
+        wait_until(lambda: bool(workers(service)))
+        (worker,) = workers(service)
+        service.process.kill()
+        wait_until(lambda: has_ended(worker), 5)
+
+
+def test_a_service_killed_while_it_serves_leaves_no_worker(folder: Path) -> None:
+    with started(folder, BASE_MODELS_DIR=".") as service:
+        service.wait_until_ready()
+        (worker,) = workers(service)
         service.process.kill()
         wait_until(lambda: has_ended(worker), 5)
