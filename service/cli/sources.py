@@ -55,10 +55,13 @@ def image_paths(paths: Iterable[Path]) -> list[Path]:
 def _in_folder(root: Path) -> "tuple[list[tuple[str, ImageSource]], list[str]]":
     from service.client.uploads import image_source  # noqa: PLC0415  # httpx is slow to import
 
-    files = list(_files(root))
-    images = [file for file in files if _is_image(file.name) and file.parent != root]
-    others = [str(file.relative_to(root)) for file in files if file not in set(images)]
-    return [(_label(file.parent.name), image_source(file)) for file in images], others
+    images, others = [], []
+    for file in _files(root):
+        if _is_image(file.name) and file.parent != root:
+            images.append((_label(file.parent.name), image_source(file)))
+        else:
+            others.append(str(file.relative_to(root)))
+    return images, others
 
 
 def _in_zip(source: Path) -> "tuple[list[tuple[str, ImageSource]], list[str]]":
@@ -67,9 +70,14 @@ def _in_zip(source: Path) -> "tuple[list[tuple[str, ImageSource]], list[str]]":
     encrypted = [item.filename for item in members if item.flag_bits & 1]
     if encrypted:
         raise InvalidRequest(f"{source} is encrypted: {encrypted[0]}")
-    images = [item for item in members if _is_image(item.filename) and PurePosixPath(item.filename).parent.name]
-    others = [item.filename for item in members if item not in images]
-    return [(_label(PurePosixPath(item.filename).parent.name), _member(archive, item)) for item in images], others
+    images, others = [], []
+    for item in members:
+        label = _label(PurePosixPath(item.filename).parent.name)
+        if _is_image(item.filename) and label:
+            images.append((label, _member(archive, item)))
+        else:
+            others.append(item.filename)
+    return images, others
 
 
 def _member(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> "ImageSource":
