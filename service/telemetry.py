@@ -23,6 +23,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from service.errors import ServiceError
+
 METRICS_MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 _request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
@@ -147,6 +149,14 @@ def log_access(method: str, route: str, *, status: int, seconds: float, level: i
     milliseconds = round(seconds * 1000, 1)
     fields = {"method": method, "route": route, "status": status, "ms": milliseconds}
     access_log.log(level, "%s %s %d %.1f ms", method, route, status, milliseconds, extra={"fields": fields})
+
+
+def log_failure(log: logging.Logger, what: str, error: Exception) -> None:
+    """Write what a loop lives on after: one of our own errors as a line, any other with its traceback."""
+    if isinstance(error, ServiceError):
+        log.warning("%s: %s", what, error.message)
+    else:
+        log.error("%s", what, exc_info=error)
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from service.errors import Unavailable
 from service.telemetry import (
     Metrics,
     configure_logging,
     current_request_id,
     log_access,
+    log_failure,
     new_request_id,
     reset_request_id,
     set_request_id,
@@ -86,3 +88,14 @@ def test_two_apps_in_one_process_count_apart() -> None:
     first.predicted_images.inc(3)
     assert "handful_predicted_images_total 3.0" in first.render().decode()
     assert "handful_predicted_images_total 0.0" in second.render().decode()
+
+
+def test_a_failure_of_ours_is_one_line_and_any_other_has_its_traceback() -> None:
+    stream = io.StringIO()
+    configure_logging("text", stream=stream)
+    log_failure(logging.getLogger("loop"), "a round failed", Unavailable("the database does not answer"))
+    log_failure(logging.getLogger("loop"), "a round failed", KeyError("surprise"))
+    first, second, *trace = stream.getvalue().splitlines()
+    assert first.endswith("WARNING loop a round failed: the database does not answer")
+    assert second.endswith("ERROR   loop a round failed")
+    assert trace[-1] == "  | KeyError: 'surprise'"

@@ -18,6 +18,7 @@ from service.engine.base import AdaptRequest, AdaptResult, EngineStats, PredictR
 from service.engine.messages import Counters, WorkerOptions
 from service.engine.worker_process import WorkerProcess
 from service.errors import EngineNotReady, SetupError, WorkerDied
+from service.telemetry import log_failure
 
 _log = logging.getLogger(__name__)
 
@@ -206,8 +207,8 @@ class ProcessEngine:
             self._restarts += 1
             try:
                 return await self._launched()
-            except Exception:  # noqa: BLE001  # the supervision must live on, whatever it is
-                _log.exception("the worker could not be started again")
+            except Exception as error:  # noqa: BLE001  # the supervision must live on, whatever it is
+                log_failure(_log, "the worker could not be started again", error)
 
     async def _launched(self) -> WorkerProcess:
         worker = await WorkerProcess.start(self._options)

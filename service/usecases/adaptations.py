@@ -22,6 +22,7 @@ from service.persistence.database import Database
 from service.persistence.orm import Version
 from service.persistence.records import Claim, FinishedAdaptation, Lease, StoredFeatures
 from service.persistence.versions import VersionRows
+from service.telemetry import log_failure
 from service.usecases.serving import ServingVersions
 from service.usecases.supports import Support, Supports
 
@@ -118,9 +119,8 @@ class Adaptations:
         except asyncio.CancelledError:
             await self._versions.release(claim, counts=False)
             raise
-        except Exception:
-            # the lease runs out, and whoever takes the version next tries again
-            log.exception("version %d of task %s was left unfinished", version.number, version.task_id)
+        except Exception as error:  # noqa: BLE001  # whoever takes the version next tries again
+            log_failure(log, f"version {version.number} of task {version.task_id} was left unfinished", error)
             return False
         finally:
             self._running.pop(version.id, None)
@@ -180,8 +180,8 @@ class Adaptations:
         while True:
             try:
                 await step()
-            except Exception:
-                log.exception("a round of %s failed", step.__name__)
+            except Exception as error:  # noqa: BLE001  # the loop must live on
+                log_failure(log, f"a round of {step.__name__} failed", error)
             await asyncio.sleep(self._round_s)
 
     async def _renew(self) -> None:

@@ -12,6 +12,7 @@ from service.artifacts import ArtifactStore
 from service.persistence.database import Database
 from service.persistence.examples import ExampleRows
 from service.persistence.idempotency import KeyRows
+from service.telemetry import log_failure
 
 SWEEP_EVERY_S = 60.0
 _ANSWER_S = 60.0
@@ -50,8 +51,8 @@ class Sweeper:
                 await self._keys.purge()
             except _StoppingError:
                 return
-            except Exception:
-                log.exception("a sweep failed")
+            except Exception as error:  # noqa: BLE001  # the loop must live on
+                log_failure(log, "a sweep failed", error)
             try:
                 await asyncio.wait_for(self._stopping.wait(), self._every_s)
             except TimeoutError:

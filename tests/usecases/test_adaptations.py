@@ -17,6 +17,7 @@ from service.errors import (
     VersionNotFound,
     WorkerDied,
 )
+from service.persistence.database import Database
 from service.persistence.versions import VersionRows
 from service.usecases.adaptations import Adaptations
 from service.usecases.base_models import BaseModels
@@ -300,7 +301,20 @@ async def test_a_running_adaptation_keeps_its_lease(house: House) -> None:
     assert (await house.tasks.version(task.id, 2)).state == "ready"
 
 
-def fast_adaptations(house: House) -> Adaptations:
+async def test_a_database_that_is_away_costs_a_line_a_round(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    away = Database("postgresql://nobody@127.0.0.1:1/nothing")
+    running = fast_adaptations(house, away)
+    await running.start()
+    await asyncio.sleep(0.3)
+    await running.stop(1)
+    await away.close()
+    lines = [record for record in caplog.records if "a round of" in record.getMessage()]
+    assert "the database does not answer" in lines[0].getMessage()
+    assert {record.exc_info for record in lines} == {None}
+
+
+def fast_adaptations(house: House, database: Database | None = None) -> Adaptations:
     """The loop of another process, every 50 ms instead of 5 s, with leases of 150 ms."""
-    supports = Supports(house.database, house.artifacts, house.base_models, house.decoder)
-    return Adaptations(house.database, house.engine, supports, house.serving, round_s=0.05)
+    database = database or house.database
+    supports = Supports(database, house.artifacts, house.base_models, house.decoder)
+    return Adaptations(database, house.engine, supports, house.serving, round_s=0.05)
