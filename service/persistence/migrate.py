@@ -106,8 +106,10 @@ def wait_for_schema(url: str, *, patience_s: float) -> None:
 
     Raises:
         SetupError: the database does not answer within this time.
+        ConfigurationError: at once: the URL names none that could.
         SchemaOutdated: it has another schema after this time, or at once if that is of a newer release.
     """
+    database_url(url)
     wait = _Wait(patience_s)
     while True:
         try:
