@@ -98,19 +98,9 @@ class Tasks:
         """
         cards = candidates(new.base_model, self._base_models)
         self._check(new, cards)
-        with ExitStack() as stack:
-            stack.enter_context(self._engine.reserve())
-            decoded = await self._intake.decode(new.uploads, cards)
-            version = self._first_version(new, decoded)
-            task = self._record(new, version)
-            examples = await self._intake.store(decoded)
-            running = await self._adaptations.begin(
-                stack.pop_all(),
-                lambda lease: self._task_rows.create(task, examples, version, lease=lease, room=self._room, run=run),
-                decoded.support(version.base_model, examples),
-            )
+        task_id, running = await self._begin(new, cards, run)
         is_over = await _ended_within(running, wait_s)
-        return await self.get(task.id), is_over
+        return await self.get(task_id), is_over
 
     async def create_empty(self, new: NewTask, *, run: Run | None = None) -> TaskView:
         """Store a task without examples.
@@ -236,6 +226,24 @@ class Tasks:
             VersionNotFound: the task has none with this number.
         """
         return version_view(await self._version_rows.get(task_id, number))
+
+    async def _begin(
+        self, new: NewTask, cards: Sequence[BaseModelCard], run: Run | None
+    ) -> tuple[UUID, asyncio.Task[bool]]:
+        """Store a task and begin to adapt it; the decoded images go with this call, not with the client's wait."""
+        with ExitStack() as stack:
+            stack.enter_context(self._engine.reserve())
+            decoded = await self._intake.decode(new.uploads, cards)
+            version = self._first_version(new, decoded)
+            task = self._record(new, version)
+            examples = await self._intake.store(decoded)
+            support = decoded.support(version.base_model, examples)
+            running = await self._adaptations.begin(
+                stack.pop_all(),
+                lambda lease: self._task_rows.create(task, examples, version, lease=lease, room=self._room, run=run),
+                support,
+            )
+        return task.id, running
 
     def _check(self, new: NewTask, cards: Sequence[BaseModelCard]) -> None:
         """Return if nothing is wrong that can be known before an image is read."""
