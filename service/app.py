@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Final, NoReturn
 
 from fastapi import APIRouter, FastAPI
@@ -30,14 +29,13 @@ from service.persistence.database import Database
 from service.persistence.migrate import check_schema, migrate, wait_for_schema
 from service.settings import Settings
 from service.telemetry import Metrics, configure_logging
-from service.usecases.base_models import BaseModels
+from service.usecases.base_models import SHIPPED, BaseModels
 from service.usecases.decoding import Decoder
 from service.usecases.predictions import Predictions
 from service.usecases.retries import Retries
 from service.usecases.serving import ServingVersions
 from service.usecases.tasks import Tasks
 
-SHIPPED_BASE_MODELS: Final = Path(__file__).resolve().parent / "base_models"
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     tasks.router,
     examples.router,
@@ -179,7 +177,7 @@ def build_app(
 
 def _build_parts(settings: Settings, engine: Engine | None) -> _Parts:
     artifacts_root = settings.data_dir / "artifacts"
-    folders = [SHIPPED_BASE_MODELS] + ([settings.base_models_dir] if settings.base_models_dir else [])
+    folders = [SHIPPED, *([settings.base_models_dir] if settings.base_models_dir else [])]
     models = BaseModels(folders)
     limits = settings.limits()
     database = Database(database_url(settings))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from service import settings
-from service.cli.base_models import SHIPPED
 from service.errors import error_classes
 from service.metalearning.header import BaseModelHeader, read_header
+from service.usecases.base_models import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

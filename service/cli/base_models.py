@@ -11,8 +11,6 @@ from service.cli.output import AsJson, show_json, show_table
 if TYPE_CHECKING:
     from service.usecases.base_models import BaseModelCard
 
-SHIPPED = Path(__file__).resolve().parents[1] / "base_models"
-
 
 def register(app: typer.Typer) -> None:
     """Add the command `base-models`."""
@@ -28,7 +26,7 @@ def base_models(
     as_json: AsJson = False,
 ) -> None:
     """List the base models that are installed, with their measured accuracy."""
-    from service.usecases.base_models import BaseModels  # noqa: PLC0415  # not needed to print a help text
+    from service.usecases.base_models import SHIPPED, BaseModels  # noqa: PLC0415  # not needed to print a help text
 
     cards = BaseModels([SHIPPED, *([folder] if folder else [])]).items()
     if as_json:

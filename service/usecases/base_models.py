@@ -7,11 +7,15 @@ adapted from them go on answering, but no task is adapted to them any more.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from service.errors import BaseModelNotFound, ConfigurationError
 from service.metalearning.header import BaseModelHeader, file_digest, read_header
 
-PREVIOUS = "previous"
+SHIPPED: Final = Path(__file__).resolve().parents[1] / "base_models"
+"""The folder of the base models of this release."""
+
+PREVIOUS: Final = "previous"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.app import SHIPPED_BASE_MODELS
 from service.engine.inline import InlineEngine
+from service.usecases.base_models import SHIPPED
 from tests.api.toy_service import make_settings, ready_client, serving
 from tests.engine.toy_tasks import save_toy_base_model
 
@@ -25,7 +25,7 @@ def client(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A client of a service that the tests of this folder share."""
     settings = make_settings(tmp_path_factory.mktemp("data"), base_models_dir=toy_folder)
     engine = InlineEngine(
-        base_model_files=[toy_folder / "toy.safetensors", SHIPPED_BASE_MODELS / "omniglot-conv4.safetensors"],
+        base_model_files=[toy_folder / "toy.safetensors", SHIPPED / "omniglot-conv4.safetensors"],
         artifacts_root=settings.data_dir / "artifacts",
         device="cpu",
         threads=1,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from service.app import SHIPPED_BASE_MODELS
 from service.engine.inline import InlineEngine
+from service.usecases.base_models import SHIPPED
 from tests.api.toy_service import make_settings, ready_client, serving
 
 CHECKS = (
@@ -30,7 +30,7 @@ OPTIONS = ("--seed=20261125", "--max-examples=15", "--continue-on-failure", "--s
 def test_schemathesis_finds_nothing(tmp_path: Path, toy_folder: Path) -> None:
     settings = make_settings(tmp_path / "data", base_models_dir=toy_folder)
     engine = InlineEngine(
-        base_model_files=[toy_folder / "toy.safetensors", SHIPPED_BASE_MODELS / "omniglot-conv4.safetensors"],
+        base_model_files=[toy_folder / "toy.safetensors", SHIPPED / "omniglot-conv4.safetensors"],
         artifacts_root=settings.data_dir / "artifacts",
         device="cpu",
         threads=1,
