@@ -43,13 +43,14 @@ def meta_train(
     from service.metalearning import training  # noqa: PLC0415
     from service.metalearning.recipe import read_recipe  # noqa: PLC0415
     from service.metalearning.training_data import read_training_data  # noqa: PLC0415
+    from service.metalearning.training_state import STATE_FILE  # noqa: PLC0415
 
     if threads is not None:
         torch.set_num_threads(threads)
     wanted = read_recipe(recipe, changes or [])
     folder = out or Path("runs") / wanted.id
     if restart:
-        (folder / "state.safetensors").unlink(missing_ok=True)
+        (folder / STATE_FILE).unlink(missing_ok=True)
     say(f"reading {wanted.data}")
     training_data = read_training_data(wanted, data, decoder(wanted.input))
     with _interruptible() as is_stopped, _shown(wanted.optimizer.steps) as on_progress:

@@ -1,6 +1,6 @@
 """Meta-training: from a recipe and a data set to a base model, in steps that can be interrupted anywhere.
 
-A run lives in one folder: `state.safetensors` (what the next step depends on), `log.csv`, and at the end
+A run lives in one folder: `training.state` (what the next step depends on), `log.csv`, and at the end
 `<recipe id>.safetensors`, the base model. Started again with the same recipe and data it goes on from its state
 and ends with the same weights, bit for bit, as a run that nobody stopped, given the same machine and number of
 threads.
@@ -31,7 +31,7 @@ from service.metalearning.recipe import OptimizerSettings, Recipe, ValidationSet
 from service.metalearning.sampling import check_drawable, draw_episode
 from service.metalearning.serialization import save_base_model
 from service.metalearning.training_data import TrainingData
-from service.metalearning.training_state import TrainingState, read_state, write_state
+from service.metalearning.training_state import STATE_FILE, TrainingState, read_state, write_state
 
 LOG_EVERY_STEPS = 50
 _SETTLING_IMAGES = 25_600
@@ -114,7 +114,7 @@ class _Run:
     def __init__(self, recipe: Recipe, data: TrainingData, folder: Path) -> None:
         check_drawable(data.train, recipe.episodes.shape)
         self.recipe, self.data, self.folder = recipe, data, folder
-        self.state_path = folder / "state.safetensors"
+        self.state_path = folder / STATE_FILE
         self.augmentation = build_augmentation(recipe.augmentation)
         self.learner = _initial_learner(recipe)
         self.answering = copy.deepcopy(self.learner)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +18,9 @@ from torch import Tensor
 
 from service.errors import CheckpointError
 from service.metalearning.learners.base import Learner
+
+STATE_FILE: Final = "training.state"
+"""Its name in the folder of a run; not `.safetensors`, so that a folder of base models may be a run's."""
 
 _METADATA_KEY = "handful-training"
 _FREE_TO_CHANGE = frozenset({"purpose", "suits", "offers", "checkpoint_s"})

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from service.metalearning.header import read_header
+from service.usecases.base_models import BaseModels
 from tests.cli.conftest import Handful
 
 RECIPE = """
@@ -113,12 +114,13 @@ def test_meta_train_makes_a_base_model_from_a_folder_of_images(folder: Path, han
     assert "step 40 of 40: loss" in ran.err
     assert header.provenance["n_classes"] == 16  # two of six classes are held out, each class counts four times
     assert (folder / "out" / "log.csv").read_text().startswith("step,loss,lr,elapsed_s,validation")
+    assert [card.id for card in BaseModels([folder / "out"]).items()] == ["mine"]
 
 
 def test_a_training_that_was_killed_goes_on_to_the_same_bits(folder: Path, handful: Handful) -> None:
     handful(*training(folder, "whole"))
 
-    code = killed(training(folder, "parts"), folder / "parts" / "state.safetensors")
+    code = killed(training(folder, "parts"), folder / "parts" / "training.state")
     handful(*training(folder, "parts"))
 
     whole, parts = (load_file(folder / name / "mine.safetensors") for name in ("whole", "parts"))
@@ -129,13 +131,13 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(folder: Path, handf
 
 
 def test_an_interrupted_training_says_how_to_go_on(folder: Path, handful: Handful) -> None:
-    threading.Thread(target=interrupt_after, args=[folder / "out" / "state.safetensors"]).start()
+    threading.Thread(target=interrupt_after, args=[folder / "out" / "training.state"]).start()
 
     ran = handful(*training(folder, "out"), "--set", "optimizer.steps=100000")
 
     assert ran.code == 130
     assert "the same command goes on from" in ran.err
-    assert (folder / "out" / "state.safetensors").exists()
+    assert (folder / "out" / "training.state").exists()
 
 
 def test_a_recipe_that_cannot_be_right_is_one_sentence(folder: Path, handful: Handful) -> None:

@@ -33,13 +33,13 @@ def test_a_run_that_was_stopped_ends_with_the_bits_of_one_that_was_not(tmp_path:
 
 def test_a_run_that_lost_its_last_steps_ends_with_the_same_bits(tmp_path: Path) -> None:
     meta_train(make_recipe(), make_data(), tmp_path / "whole")
-    state = tmp_path / "parts" / "state.safetensors"
+    state = tmp_path / "parts" / "training.state"
     meta_train(make_recipe(), make_data(), tmp_path / "parts", is_stopped=stopped_at(3))
     early = state.read_bytes()
     meta_train(make_recipe(), make_data(), tmp_path / "parts", is_stopped=stopped_at(6))
 
     state.write_bytes(early)
-    (tmp_path / "parts" / "state.writing").write_bytes(b"half a state")
+    (tmp_path / "parts" / "training.writing").write_bytes(b"half a state")
     meta_train(make_recipe(), make_data(), tmp_path / "parts")
 
     assert are_bit_equal(tensors_of(tmp_path / "whole"), tensors_of(tmp_path / "parts"))
@@ -193,7 +193,7 @@ def test_a_finished_run_takes_other_offers_without_training_again(tmp_path: Path
 
 
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "state.safetensors").write_bytes(b"damaged")
+    (tmp_path / "training.state").write_bytes(b"damaged")
 
     with pytest.raises(CheckpointError, match="not a training state"):
         meta_train(make_recipe(), make_data(), tmp_path)
