@@ -9,10 +9,10 @@ A developer writes the next migration with
 from typing import Any, Literal
 
 from alembic import context
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection
 
 from service.persistence.columns import UtcDateTime
-from service.persistence.database import configure_sqlite, database_url
+from service.persistence.migrate import migrating_connection
 from service.persistence.orm import Base
 
 
@@ -35,20 +35,16 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
-def connection_by_url(arguments: dict[str, Any]) -> Connection:
-    """A connection to the database named on the command line."""
+def named_database(arguments: dict[str, Any]) -> str:
+    """The URL given on the command line."""
     if "database" not in arguments:
         raise SystemExit("name a database: alembic -x database=sqlite:///scratch.db ...")
-    url = database_url(arguments["database"])
-    engine = create_engine(url)
-    if url.get_backend_name() == "sqlite":
-        configure_sqlite(engine, "BEGIN IMMEDIATE")
-    return engine.connect()
+    return str(arguments["database"])
 
 
 given: Connection | None = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    with connection_by_url(context.get_x_argument(as_dictionary=True)) as opened:
+    with migrating_connection(named_database(context.get_x_argument(as_dictionary=True))) as opened:
         run(opened)

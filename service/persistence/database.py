@@ -89,7 +89,7 @@ def database_url(url: str) -> URL:
     raise ConfigurationError(f"a database of type {name!r} is not supported; use sqlite:///FILE or postgresql://")
 
 
-def configure_sqlite(engine: Engine, begin: str) -> None:
+def configure_sqlite(engine: Engine, begin: str, *, foreign_keys: bool = True) -> None:
     """Change the engine so that every connection is durable and waits, and transactions start with `begin`."""
 
     @event.listens_for(engine, "connect")
@@ -100,7 +100,7 @@ def configure_sqlite(engine: Engine, begin: str) -> None:
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -73,13 +73,16 @@ def migrate(url: str) -> None:
         SchemaOutdated: its schema is of a newer release.
     """
     try:
-        with _one_at_a_time, _connection(url, is_alone=True) as connection, connection.begin():
+        with _one_at_a_time, migrating_connection(url) as connection, connection.begin():
+            before = _revision(connection)
             config = _config()
             config.attributes["connection"] = connection
             try:
                 command.upgrade(config, "head")
             except CommandError as error:
                 raise SchemaState(_revision(connection), needed_revision()).problem from error
+            if _revision(connection) != before:
+                _check_references(connection)
     except sql.DBAPIError as error:
         raise SetupError(f"the database cannot be migrated: {_reason(error)}") from error
 
@@ -199,17 +202,34 @@ def _reason(error: sql.DBAPIError) -> str:
 
 
 @contextmanager
-def _connection(url: str, *, is_alone: bool = False) -> Iterator[Connection]:
-    """A connection; the only one that migrates the database if it is to be alone."""
+def migrating_connection(url: str) -> Iterator[Connection]:
+    """The only connection that migrates the database at the time.
+
+    On SQLite without foreign keys: there a table is changed by being made anew, and dropping the old one would delete
+    every row that refers to it.
+    """
+    with _connection(url, begin="BEGIN IMMEDIATE", foreign_keys=False) as connection:
+        if connection.dialect.name != "sqlite":
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
+            connection.commit()
+        yield connection
+
+
+@contextmanager
+def _connection(url: str, *, begin: str = "BEGIN", foreign_keys: bool = True) -> Iterator[Connection]:
+    """A connection; how it begins and whether it minds foreign keys is asked on SQLite only."""
     parsed = database_url(url)
     is_sqlite = parsed.get_backend_name() == "sqlite"
     timeout = {} if is_sqlite else {"connect_timeout": _CONNECT_TIMEOUT_S}
     engine = create_engine(parsed, poolclass=NullPool, connect_args=timeout)
     if is_sqlite:
         Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
-        configure_sqlite(engine, "BEGIN IMMEDIATE" if is_alone else "BEGIN")
+        configure_sqlite(engine, begin, foreign_keys=foreign_keys)
     with engine.connect() as connection:
-        if is_alone and not is_sqlite:
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
-            connection.commit()
         yield connection
+
+
+def _check_references(connection: Connection) -> None:
+    """Return if every row that refers to another finds it; PostgreSQL has checked that all along."""
+    if connection.dialect.name == "sqlite" and (lost := connection.execute(text("PRAGMA foreign_key_check")).first()):
+        raise SetupError(f"the database cannot be migrated: a row of {lost[0]} refers to a {lost[2]} that is not there")

@@ -1,16 +1,18 @@
 """The migrations lead to the tables of the models, and back."""
 
 import multiprocessing
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
 from service.errors import SchemaOutdated, SetupError
@@ -18,6 +20,7 @@ from service.persistence.database import Database, database_url
 from service.persistence.migrate import (
     check_schema,
     migrate,
+    migrating_connection,
     needed_revision,
     schema_state,
     scripts_folder,
@@ -41,6 +44,32 @@ def alembic(*words: str, url: str) -> None:
     subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True)
 
 
+ONE_TASK = """INSERT INTO task (id, state, prior, created_at, updated_at)
+VALUES ('00000000000000000000000000000001', 'empty', '"balanced"', '2026-11-25', '2026-11-25')"""
+ONE_PAIR = "INSERT INTO task_metadata VALUES ('00000000000000000000000000000001', 'site', 'north')"
+REBUILDING = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "rebuilt", {down_revision!r}
+
+
+def upgrade():
+    with op.batch_alter_table("task", recreate="auto") as table:
+        table.alter_column("name", type_=sa.String(300))
+"""
+
+
+def with_a_migration(script: str, folder: Path, connection: Connection) -> Config:
+    """The migrations of this release and one more, to run on the connection."""
+    shutil.copytree(scripts_folder(), folder)
+    (folder / "versions" / "rebuilt.py").write_text(script.format(down_revision=needed_revision()))
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    config.attributes["connection"] = connection
+    return config
+
+
 def tables(url: str) -> set[str]:
     engine = create_engine(database_url(url), poolclass=NullPool)
     return set(inspect(engine).get_table_names())
@@ -56,6 +85,24 @@ def test_a_database_can_be_taken_up_and_down_and_up_again(empty_url: str) -> Non
     assert tables(empty_url) == {"alembic_version"}
     migrate(empty_url)
     assert differences(empty_url) == []
+
+
+def test_a_table_that_a_migration_makes_anew_keeps_the_rows_that_refer_to_it(empty_url: str, tmp_path: Path) -> None:
+    migrate(empty_url)
+    execute(empty_url, ONE_TASK)
+    execute(empty_url, ONE_PAIR)
+    with migrating_connection(empty_url) as connection:
+        command.upgrade(with_a_migration(REBUILDING, tmp_path / "migrations", connection), "head")
+        assert connection.scalar(text("SELECT value FROM task_metadata")) == "north"
+
+
+def test_a_row_that_refers_to_nothing_stops_the_migration(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/handful.db"
+    migrate(url)
+    alembic("downgrade", "-1", url=url)
+    execute(url, ONE_PAIR)
+    with pytest.raises(SetupError, match="a row of task_metadata refers to a task that is not there"):
+        migrate(url)
 
 
 def test_migrating_twice_changes_nothing(migrated_url: str) -> None:
