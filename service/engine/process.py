@@ -6,6 +6,7 @@ its memory takes no request down that does not need it, and adaptations do not s
 
 import asyncio
 import dataclasses
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -31,6 +32,7 @@ class Patience:
         hang_s: a worker that owes an answer and gives no sign for this long is killed. A sign comes between the
             steps of an adaptation and between batches, seconds apart on the slowest machine we know.
         start_s: the same for a worker that starts: until torch is imported and the base models are loaded.
+        start_attempts: how often `start` tries while the worker dies without saying why.
         restart_s: a request waits this long for a worker that is being restarted.
         finish_s: `stop` waits this long for what is in flight.
         end_s: a worker whose socket was closed is killed after this long.
@@ -41,6 +43,7 @@ class Patience:
 
     hang_s: float = 60.0
     start_s: float = 180.0
+    start_attempts: int = 3
     restart_s: float = 15.0
     finish_s: float = 20.0
     end_s: float = 5.0
@@ -104,7 +107,7 @@ class ProcessEngine:
         """Start the worker and return once it is warm and ready."""
         self._state = "starting"
         try:
-            worker = await self._launched()
+            worker = await self._first_launched()
         except WorkerDied as error:
             self._state = "stopped"
             raise SetupError(error.message) from error
@@ -209,6 +212,16 @@ class ProcessEngine:
                 return await self._launched()
             except Exception as error:  # noqa: BLE001  # the supervision must live on, whatever it is
                 log_failure(_log, "the worker could not be started again", error)
+
+    async def _first_launched(self) -> WorkerProcess:
+        """The first worker. One that is killed, as for its memory, gets another chance; one that says why does not."""
+        for pause_s in itertools.islice(self._patience.back_offs(), 1, self._patience.start_attempts):
+            try:
+                return await self._launched()
+            except WorkerDied as error:
+                log_failure(_log, "the worker is started again", error)
+            await asyncio.sleep(pause_s)
+        return await self._launched()
 
     async def _launched(self) -> WorkerProcess:
         worker = await WorkerProcess.start(self._options)

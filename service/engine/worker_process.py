@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from signal import strsignal
 from typing import cast
 
 import service
@@ -180,8 +181,8 @@ class WorkerProcess(asyncio.Protocol):
         self.kill()  # one that only closed its socket
         status = await self._process.wait()
         if not self.ready.done():
-            self.ready.set_exception(WorkerDied(f"the worker ended with status {status} while it started"))
-        self.calls.fail(WorkerDied(f"the worker ended with status {status} and is started again"))
+            self.ready.set_exception(WorkerDied(f"the worker {_end_in_words(status)} while it started"))
+        self.calls.fail(WorkerDied(f"the worker {_end_in_words(status)} and is started again"))
         self.ended.set()
         for task in self._companions:
             task.cancel()
@@ -229,6 +230,10 @@ async def _spawned(descriptor: int, options: WorkerOptions) -> asyncio.subproces
     return await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, pass_fds=(descriptor,), env=environment
     )
+
+
+def _end_in_words(status: int) -> str:
+    return f"ended with status {status}" if status >= 0 else f"was ended by signal {-status} ({strsignal(-status)})"
 
 
 def _mark_as_seen(ready: "asyncio.Future[None]") -> None:

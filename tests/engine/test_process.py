@@ -83,13 +83,15 @@ async def test_a_bad_checkpoint_is_told_in_one_sentence(tmp_path: Path) -> None:
         await engine.start()
 
 
-async def test_a_worker_that_dies_while_it_starts_is_a_setup_error(
-    toy: ToyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_worker_that_dies_at_each_start_is_a_setup_error(
+    toy: ToyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))  # an interpreter that cannot start
-    engine = ProcessEngine(base_model_files=[toy.path], artifacts_root=tmp_path, device="cpu")
+    patience = Patience(start_attempts=3, first_back_off_s=0.01)
+    engine = ProcessEngine(base_model_files=[toy.path], artifacts_root=tmp_path, device="cpu", patience=patience)
     with pytest.raises(SetupError, match="status 1"):
         await engine.start()
+    assert caplog.text.count("started again: the worker ended with status 1 while it started") == 2
 
 
 @pytest.fixture
@@ -107,6 +109,14 @@ def test_the_api_process_needs_no_torch_and_leaves_no_orphan(service: subprocess
     assert is_alive(told["worker"])
     service.kill()
     assert has_ended(told["worker"], within_s=5)
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_started_again(service: subprocess.Popen[str]) -> None:
+    assert service.stdout is not None
+    killed = signalled(first_child(service.pid))
+    told = json.loads(service.stdout.readline())
+    assert told["worker"] != killed
+    assert is_alive(told["worker"])
 
 
 def test_a_worker_that_still_loads_ends_with_its_parent(service: subprocess.Popen[str]) -> None:
