@@ -9,7 +9,7 @@ import torch
 
 from service.errors import CheckpointError
 from service.metalearning.backbones import build_backbone
-from service.metalearning.efficientnet import N_FEATURES, WEIGHTS_SHA256, EfficientNetLite
+from service.metalearning.efficientnet import WEIGHTS_SHA256, EfficientNetLite
 from service.metalearning.header import BackboneSpec
 
 NATIVE_SIDE_PX = {0: 224, 1: 240, 2: 260}
@@ -18,7 +18,7 @@ NATIVE_SIDE_PX = {0: 224, 1: 240, 2: 260}
 @pytest.fixture(scope="module")
 def backbone() -> EfficientNetLite:
     """The network of the shipped base model."""
-    return EfficientNetLite(variant=2, weights_sha256=WEIGHTS_SHA256[2])
+    return EfficientNetLite(variant=2, weights_sha256=WEIGHTS_SHA256[2], last_block=True)
 
 
 @pytest.mark.parametrize("variant", [0, 1, 2])
@@ -37,15 +37,27 @@ def test_features_are_those_of_the_package_with_the_architecture(variant: int, g
         torch.testing.assert_close(ours.pooled(images), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_features_are_centred_and_of_unit_length(backbone: EfficientNetLite, generator: torch.Generator) -> None:
+def test_both_parts_of_the_features_are_centred_and_of_one_length(
+    backbone: EfficientNetLite, generator: torch.Generator
+) -> None:
     images = torch.rand(3, 3, 64, 64, generator=generator) * 2 - 1
     pooled = backbone.pooled(images)
     backbone.centre.copy_(pooled.mean(dim=0))
     features = backbone(images)
     backbone.centre.zero_()
-    by_hand = pooled - pooled.mean(dim=0)
-    torch.testing.assert_close(features, by_hand / by_hand.norm(dim=1, keepdim=True))
-    assert features.shape == (3, N_FEATURES)
+    centred = pooled - pooled.mean(dim=0)
+    top, last = centred[:, :1280], centred[:, 1280:]
+    by_hand = torch.cat([top / top.norm(dim=1, keepdim=True), last / last.norm(dim=1, keepdim=True)], dim=1)
+    torch.testing.assert_close(features, by_hand / 2**0.5)
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(3))
+
+
+def test_the_last_block_stands_beside_the_top(backbone: EfficientNetLite, generator: torch.Generator) -> None:
+    images = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
+    alone = EfficientNetLite(variant=2, weights_sha256=WEIGHTS_SHA256[2])
+    last = alone.blocks(alone.stem(images)).mean(dim=(2, 3))
+    torch.testing.assert_close(backbone.pooled(images), torch.cat([alone.pooled(images), last], dim=1))
+    assert (alone.n_features, backbone.n_features) == (1280, 1632)
 
 
 def test_features_of_an_image_ignore_the_images_beside_it(

@@ -58,7 +58,7 @@ def look_alikes(photo: BaseModel, shared_data: Path) -> Kinds:
 def test_the_checkpoint_holds_the_centre_and_nothing_of_the_package() -> None:
     tensors = safetensors.torch.load_file(PHOTO)
     assert tensors.keys() == {"backbone.centre"}
-    assert tensors["backbone.centre"].shape == (1280,)
+    assert tensors["backbone.centre"].shape == (1632,)
 
 
 def test_it_answers_for_photographs_by_ridge_prototypes_and_anil(photo: BaseModel) -> None:
