@@ -14,7 +14,7 @@ from service.cli.uploads import check_support_set, missing_images, send_examples
 from service.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
-    from service.client import Client, ImageSource, Task
+    from service.client import Client, ImageSource, Task, Version
 
 SERVICE_WAIT_S = 10.0
 
@@ -99,6 +99,8 @@ def adapt(  # noqa: PLR0913  # each is an option of the command line
     """Adapt a task to its present examples as a new version."""
     with connect(ctx) as client:
         found = _adapted(client, client.task(task), wait_s=wait, learner=learner, steps=steps, lr=lr)
+        if found.current_version is not None and found.pending_version is None:
+            say(_how(client.version(found, found.current_version)))
         _show(found, as_json=as_json)
 
 
@@ -161,6 +163,12 @@ def _adapted(client: "Client", task: "Task", *, wait_s: float, **options: Any) -
     except DeadlineExceeded:
         say("the adaptation goes on in the service")
         return client.task(task)
+
+
+def _how(version: "Version") -> str:
+    """What a version was adapted with, which may be another learner than the task's own."""
+    steps = ", ".join(f"{name} {version.settings[name]}" for name in ("steps", "lr") if name in version.settings)
+    return f"version {version.number} is adapted with {version.learner}" + (f", {steps}" if steps else "")
 
 
 def _pairs(items: Sequence[str] | None) -> dict[str, str]:

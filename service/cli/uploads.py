@@ -116,7 +116,7 @@ def _tell(client: "Client", task: "Task", source: Path) -> None:
     except ServiceError:
         say(f"what task {task.id} holds is told by: handful tasks show {task.id}")
         return
-    say(f"task {task.id} keeps the {n_stored} images it has")
+    say(f"task {task.id} holds {n_stored} images so far")
     say("to send what is missing (--skip-bad leaves out what is refused) and adapt it, or to remove it:")
     say(f"  handful tasks add {task.id} --from {shlex.quote(str(source))}")
     say(f"  handful tasks delete {task.id}")

@@ -222,15 +222,12 @@ class Client:
         """
         deadline = time.monotonic() + timeout_s
         found = self.task(task)
-        watched = found.pending_version
         while found.pending_version is not None:
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"task {found.id} is still {found.state} after {timeout_s:.0f} s")
             time.sleep(POLL_S)
-            watched = found.pending_version
             found = self._task_by_id(found.id)
-        if watched is not None or found.state == "failed":
-            self._raise_if_failed(found, watched)
+        self._raise_if_failed(found)
         return found
 
     # Predictions
@@ -284,12 +281,13 @@ class Client:
     def _example_path(self, task: TaskRef, example: Example | str) -> str:
         return f"{self._path(task)}/examples/{example.id if isinstance(example, Example) else example}"
 
-    def _raise_if_failed(self, task: Task, number: int | None) -> None:
-        version = self.version(task, number) if number else max(self.versions(task), key=lambda item: item.number)
-        if version.state == "failed":
-            problem = version.error
+    def _raise_if_failed(self, task: Task) -> None:
+        """Return if the newest version did not fail; an older one that still answers does not make up for it."""
+        newest = next(self.versions(task), None)
+        if newest is not None and newest.state == "failed":
+            problem = newest.error
             cls = error_class(problem.type.rpartition("/")[2]) if problem else NotFound
-            raise cls(f"version {version.number} failed: {problem.detail if problem else 'no reason was kept'}")
+            raise cls(f"version {newest.number} failed: {problem.detail if problem else 'no reason was kept'}")
 
 
 def _is_uuid(text: str) -> bool:

@@ -97,6 +97,7 @@ def test_a_task_is_adapted_again_with_another_learner(remote: Handful, name: str
     create(remote, name, folder)
     ran = remote("tasks", "adapt", name, "--learner", "anil", "--steps", 2, "--json")
     assert json.loads(ran.out)["current_version"] == 2
+    assert "version 2 is adapted with anil, steps 2" in ran.err
 
 
 def test_a_learner_that_is_not_offered_is_a_problem(remote: Handful, name: str, folder: Path) -> None:
@@ -139,7 +140,7 @@ def test_an_interrupted_upload_says_what_is_kept_and_how_to_go_on(
             raise KeyboardInterrupt
     told = capsys.readouterr().err
     assert ended.value.exit_code == 130
-    assert "keeps the 1 images it has" in told
+    assert f"task {task.id} holds 1 images so far" in told
     assert f"handful tasks add {task.id} --from {folder}" in told
 
 

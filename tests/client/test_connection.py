@@ -13,6 +13,7 @@ from service.errors import (
     EngineBusy,
     InvalidRequest,
     ServiceError,
+    StorageFull,
     TaskNotFound,
     UploadRejected,
 )
@@ -31,6 +32,10 @@ def problem(status: int, kind: str, detail: str, **more: object) -> httpx.Respon
     body = {"type": f"https://service.test/problems/{kind}", "title": "?", "status": status, "detail": detail, **more}
     headers = {"Content-Type": "application/problem+json", "X-Request-Id": "r-17"}
     return httpx.Response(status, json=body, headers=headers)
+
+
+def page(*items: object) -> httpx.Response:
+    return httpx.Response(200, json={"items": items, "next_cursor": None})
 
 
 def in_turn(*responses: httpx.Response) -> tuple[Handler, list[httpx.Request]]:
@@ -250,11 +255,23 @@ def test_waiting_for_a_version_that_failed_raises_its_problem() -> None:
     handle, _ = in_turn(
         httpx.Response(200, json=pending),
         httpx.Response(200, json=TASK | {"state": "failed"}),
-        httpx.Response(200, json={"number": 1, "state": "failed", "error": error}),
+        page({"number": 1, "state": "failed", "error": error}),
     )
-    with pytest.raises(ServiceError, match="version 1 failed: the disk is full") as caught:
+    with pytest.raises(StorageFull, match="version 1 failed: the disk is full"):
         client_of(handle).wait_until_ready(TASK_ID)
-    assert type(caught.value).__name__ == "StorageFull"
+
+
+def test_waiting_tells_that_the_newest_version_failed_although_an_older_one_answers() -> None:
+    error = {"type": "/problems/storage-full", "title": "?", "detail": "the disk is full"}
+    newest = {"number": 2, "state": "failed", "error": error}
+    handle, _ = in_turn(httpx.Response(200, json=TASK | {"current_version": 1}), page(newest))
+    with pytest.raises(StorageFull, match="version 2 failed: the disk is full"):
+        client_of(handle).wait_until_ready(TASK_ID)
+
+
+def test_waiting_for_a_task_without_a_version_ends_at_once() -> None:
+    handle, _ = in_turn(httpx.Response(200, json=TASK | {"state": "empty"}), page())
+    assert client_of(handle).wait_until_ready(TASK_ID).state == "empty"
 
 
 def test_waiting_ends_after_the_time_given() -> None:
