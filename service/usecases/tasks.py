@@ -108,7 +108,7 @@ class Tasks:
         Raises:
             UnknownBaseModel, UnknownLearner, InvalidOption, InvalidRequest: nothing was stored.
         """
-        if new.base_model is not None:
+        if new.base_model is not None or new.learner is not None:
             check_learner(new.learner, candidates(new.base_model, self._base_models))
         task = self._record(new, None)
         await self._task_rows.create_empty(task, run)

@@ -245,7 +245,11 @@ async def test_an_empty_task_has_no_version(house: House) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "error"),
-    [({"base_model": "nothing"}, UnknownBaseModel), ({"base_model": "drawn", "learner": "knn"}, UnknownLearner)],
+    [
+        ({"base_model": "nothing"}, UnknownBaseModel),
+        ({"base_model": "drawn", "learner": "knn"}, UnknownLearner),
+        ({"learner": "knn"}, UnknownLearner),
+    ],
 )
 async def test_an_empty_task_that_could_never_be_adapted_is_refused(
     house: House, settings: dict[str, Any], error: type[ServiceError]
