@@ -74,13 +74,15 @@ class BaseModels:
         return tuple({card.id: card for card in map(self.default_for, (False, True))}.values())
 
     def default_for(self, looks_drawn: bool) -> BaseModelCard:
-        """The base model for a task that names none: the first by id that suits its images, else the first.
+        """The base model for a task that names none: the first that suits its images, else the first.
+
+        First is by folder, then by file name: one that somebody adds takes no task from a shipped one.
 
         Raises:
             BaseModelNotFound: there is no base model at all.
         """
         suits = "drawings" if looks_drawn else "photographs"
-        cards = self.items()
+        cards = tuple(self._current.values())
         if not cards:
             raise BaseModelNotFound("no base model is loaded; put a checkpoint into the base models folder")
         return next((card for card in cards if card.header.suits == suits), cards[0])

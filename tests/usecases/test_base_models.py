@@ -53,6 +53,13 @@ def test_the_default_suits_the_images(tmp_path: Path) -> None:
     assert [card.id for card in models.candidates()] == ["a", "b"]
 
 
+def test_the_default_is_of_the_first_folder_whatever_another_folder_adds(tmp_path: Path) -> None:
+    save_base_model(tmp_path / "shipped" / "photo.safetensors", id_="photo", suits="photographs", channels=3)
+    save_base_model(tmp_path / "own" / "leaves.safetensors", id_="leaves", suits="photographs", channels=3)
+    models = BaseModels([tmp_path / "shipped", tmp_path / "own"])
+    assert models.default_for(False).id == "photo"
+
+
 def test_a_single_base_model_is_the_default_of_every_image(tmp_path: Path) -> None:
     save_base_model(tmp_path / "a.safetensors", id_="a", suits="photographs", channels=3)
     models = BaseModels([tmp_path])
