@@ -93,7 +93,7 @@ async def read_json(request: Request, model: type[Body]) -> Body:
         return validated(model, {})
     kind = media_type(request)
     if kind != JSON:
-        raise UnsupportedMediaType(f"{kind[:100]!r} is not read here; send {JSON}")
+        raise UnsupportedMediaType(f"{_named(kind)} is not read here; send {JSON}")
     return validated(model, _parse_json(data, "the body"))
 
 
@@ -112,7 +112,7 @@ def validated(model: type[Body], values: Any) -> Body:  # noqa: ANN401  # JSON
 async def _support_form(request: Request, spool: Spool, limits: Limits) -> Form:
     kind = media_type(request)
     if kind != FORM:
-        raise UnsupportedMediaType(f"{kind[:100]!r} is not read here; send {FORM} with 'files' and 'labels'")
+        raise UnsupportedMediaType(f"{_named(kind)} is not read here; send {FORM} with 'files' and 'labels'")
     max_fields = limits.support_images + _OTHER_FIELDS
     return await _read_form(request, spool, max_files=limits.support_images, max_fields=max_fields)
 
@@ -198,6 +198,10 @@ def _parse_json(data: bytes | str, what: str) -> Any:  # noqa: ANN401  # JSON
         raise MalformedRequest(f"{what} is JSON nested too deeply") from error
     except ValueError as error:
         raise MalformedRequest(f"{what} is not JSON") from error
+
+
+def _named(kind: str) -> str:
+    return repr(kind[:100]) if kind else "a body without a Content-Type"
 
 
 def _upload(part: FilePart) -> Upload:

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def predict(  # noqa: PLR0913  # each is an option of the command line
     ctx: typer.Context,
     task: TaskName,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="image files, and folders of them")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="image files, and folders of them")],
     *,
     top_k: Annotated[int | None, typer.Option(min=1, help="how many classes to score")] = None,
     version: Annotated[int | None, typer.Option(min=1, help="the newest ready one without it")] = None,

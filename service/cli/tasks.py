@@ -129,7 +129,7 @@ def show(ctx: typer.Context, task: TaskName, *, as_json: AsJson = False) -> None
 
 def delete(
     ctx: typer.Context,
-    tasks: Annotated[list[str], typer.Argument(metavar="TASK...", help="ids, or names that only one task has")],
+    tasks: Annotated[list[str], typer.Argument(metavar="TASK", help="ids, or names that only one task has")],
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
 ) -> None:

@@ -172,6 +172,12 @@ def test_a_body_of_another_type_is_refused(client: httpx.Client, content_type: s
     assert (response.status_code, response.json()["type"]) == (415, "/problems/unsupported-media-type")
 
 
+def test_a_body_without_a_type_is_refused_in_words(client: httpx.Client) -> None:
+    response = client.post("/v1/tasks", content=b"image")
+    assert response.status_code == 415
+    assert response.json()["detail"].startswith("a body without a Content-Type is not read here; send multipart/form")
+
+
 @pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b'{"name": ' + b"[" * 100_000, b'{"name": ' + b"9" * 5000 + b"}"])
 def test_json_that_cannot_be_parsed_is_refused(client: httpx.Client, body: bytes) -> None:
     response = client.post("/v1/tasks", content=body, headers={"Content-Type": "application/json"})
