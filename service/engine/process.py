@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import itertools
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from service.engine.messages import Counters, WorkerOptions
 from service.engine.worker_process import WorkerProcess
 from service.errors import EngineNotReady, SetupError, WorkerDied
 from service.telemetry import log_failure
+
+_ADAPTATIONS_SENT = 2
+"""Adaptations that the worker has at a time: one that runs and the one that follows. The others wait on this side, so
+that their pixels do not fill the memory of both processes, and a worker that dies takes only these along."""
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +99,7 @@ class ProcessEngine:
         self._worker: WorkerProcess | None = None
         self._available = asyncio.Event()
         self._supervision: asyncio.Task[None] | None = None
+        self._turn = asyncio.Semaphore(_ADAPTATIONS_SENT)
         self._restarts = 0
         self._device = "unknown"
         self._past = Counters()
@@ -138,8 +144,15 @@ class ProcessEngine:
 
     async def adapt(self, request: AdaptRequest) -> AdaptResult:
         """Adapt and store a task model; the caller holds a place from `reserve`."""
-        worker = await self._ready_worker(self._patience.restart_s)
-        return await worker.adapt(request)
+        since = time.perf_counter()
+        async with self._turn:
+            if not self._admission.is_open:
+                raise EngineNotReady("the engine is not running")
+            waited_ms = (time.perf_counter() - since) * 1000
+            worker = await self._ready_worker(self._patience.restart_s)
+            result = await worker.adapt(request)
+        queue_ms = round(waited_ms + result.timings_ms["queue"], 3)
+        return dataclasses.replace(result, timings_ms={**result.timings_ms, "queue": queue_ms})
 
     async def predict(self, request: PredictRequest, *, deadline_s: float) -> Probabilities:
         """Class probabilities of each image; sent once more, within its deadline, if the worker dies meanwhile."""

@@ -61,6 +61,16 @@ async def test_an_adaptation_under_way_fails_when_the_worker_dies(engine: Proces
     assert after.cache_misses == before.cache_misses + 1
 
 
+async def test_adaptations_that_wait_outlive_the_worker(engine: ProcessEngine, toy: ToyModel) -> None:
+    many = {"learner": "maml", "n_shot": 150, "options": {"steps": 100}}
+    sent = [asyncio.create_task(adapted(engine, toy, **many)) for _ in range(2)]
+    waiting = [asyncio.create_task(adapted(engine, toy, seed=seed)) for seed in range(5)]
+    await asyncio.sleep(0.2)
+    signalled(engine.worker_pid)
+    outcomes = await asyncio.gather(*sent, *waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [WorkerDied] * 2 + [str] * 5
+
+
 async def test_a_worker_that_hangs_is_killed_and_its_prediction_answered(engine: ProcessEngine, toy: ToyModel) -> None:
     artifact = await adapted(engine, toy)
     stopped = signalled(engine.worker_pid, signal.SIGSTOP)
