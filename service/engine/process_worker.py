@@ -105,13 +105,19 @@ class Inbox:
     def read(self, frames: Iterator[Frame]) -> None:
         """Take every frame, then end the process: with the stream ends the reason to live.
 
-        It ends without waiting for anything: nobody reads what might still be answered or logged.
+        It ends without waiting for anything: nobody reads what might still be answered.
         """
+        status = 1
         try:
             for frame in frames:
                 self._take(frame)
+            status = 0
+        except ConnectionError:
+            status = 0
+        except Exception:  # noqa: BLE001  # whatever it is, it is logged and the process ends
+            _log.critical("the worker ends because of a message it cannot take", exc_info=True)
         finally:
-            os._exit(0)
+            os._exit(status)
 
     def _take(self, frame: Frame) -> None:
         number = int(frame.fields["number"])

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from service.engine.messages import Frame, WorkerOptions
 from service.engine.process import Patience, ProcessEngine
+from service.engine.worker_process import WorkerProcess
 from service.errors import CheckpointError, ConfigurationError, EngineNotReady, SetupError
 from tests.engine.conftest import ToyModel
 from tests.engine.toy_tasks import toy_query
@@ -92,6 +94,15 @@ async def test_a_worker_that_dies_at_each_start_is_a_setup_error(
     with pytest.raises(SetupError, match="status 1"):
         await engine.start()
     assert caplog.text.count("started again: the worker ended with status 1 while it started") == 2
+
+
+async def test_a_message_that_the_worker_cannot_take_is_in_its_log(
+    toy: ToyModel, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker = await WorkerProcess.start(WorkerOptions((str(toy.path),), str(tmp_path), "cpu"))
+    worker._send(Frame("predict", {"number": 1}))
+    await asyncio.wait_for(worker.ended.wait(), 30)
+    assert "because of a message it cannot take" in capfd.readouterr().err
 
 
 @pytest.fixture
