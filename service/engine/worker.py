@@ -107,13 +107,16 @@ class Worker:
         questions: dict[str, dict[int, Question]] = {}
         for index, request in enumerate(requests):
             try:
-                questions.setdefault(request.base_model, {})[index] = self._question(request)
-            except ServiceError as error:
-                outcomes[index] = error
+                question = self._question(request)
+            except Exception as error:
+                if is_fatal(error):
+                    raise
+                outcomes[index] = as_service_error(error)
+            else:
+                questions.setdefault(request.base_model, {})[index] = question
         for base_model, group in questions.items():
-            if group:
-                answers = self._answers(self._models[base_model].inference, list(group.values()))
-                outcomes |= zip(group, answers, strict=True)
+            answers = self._answers(self._models[base_model].inference, list(group.values()))
+            outcomes |= zip(group, answers, strict=True)
         return [outcomes[index] for index in range(len(requests))]
 
     def counters(self) -> Counters:

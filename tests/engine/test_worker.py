@@ -87,6 +87,16 @@ def test_a_support_set_that_never_fits_fails_for_good(toy: ToyModel, tmp_path: P
     assert not isinstance(failure.value, Unavailable)
 
 
+def test_a_task_model_that_cannot_be_loaded_fails_alone(toy: ToyModel, tmp_path: Path) -> None:
+    adapting = make_worker(toy, tmp_path)
+    good, bad = (adapting.adapt(toy_support(toy.digest, seed=seed)).artifact for seed in (1, 2))
+    options = WorkerOptions((str(toy.path),), str(tmp_path), "cpu")
+    worker = Worker(options, store=_NoRoomFor(bad, tmp_path))
+    answer, failure = worker.predict_batch([toy_query(toy.digest, each, [1]) for each in (good, bad)])
+    assert isinstance(answer, np.ndarray)
+    assert isinstance(failure, Unavailable)
+
+
 def test_an_unknown_device_is_refused(toy: ToyModel, tmp_path: Path) -> None:
     options = WorkerOptions((str(toy.path),), str(tmp_path), "tpu")  # type: ignore[arg-type]  # what a user may write
     with pytest.raises(ConfigurationError, match="tpu"):
@@ -101,3 +111,16 @@ def _limit_rows(worker: Worker, toy: ToyModel, *, most: int) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     worker._models[toy.digest].base_model.network.backbone.register_forward_pre_hook(run_out)
+
+
+class _NoRoomFor(FileArtifacts):
+    """Artifacts of which one is too large for the memory that is left."""
+
+    def __init__(self, digest: str, root: Path) -> None:
+        super().__init__(root)
+        self._large = digest
+
+    def get(self, digest: str) -> bytes:
+        if digest == self._large:
+            raise MemoryError
+        return super().get(digest)
