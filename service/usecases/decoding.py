@@ -6,6 +6,7 @@ images of a large upload, never behind all of them.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,7 +52,10 @@ class Decoder:
         outcomes: dict[int, Decoded | _Refusal] = {}
         waiting = iter(range(len(sources)))
         lanes = min(self.limits.decodes_in_flight, len(sources))
-        await asyncio.gather(*(self._decode_some(waiting, sources, formats, outcomes) for _ in range(lanes)))
+        try:
+            await asyncio.gather(*(self._decode_some(waiting, sources, formats, outcomes) for _ in range(lanes)))
+        finally:
+            deque(waiting, maxlen=0)  # after an error that is not of one image, the other lanes end too
         in_order = [outcomes[index] for index in range(len(sources))]
         refusals = [outcome for outcome in in_order if isinstance(outcome, _Refusal)]
         if refusals:
