@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from service.persistence.orm import LABEL_CHARS
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -22,5 +24,5 @@ class Limits:
     support_images: int = 1_000
     prediction_images: int = 64
     metadata_pairs: int = 50
-    label_chars: int = 200
+    label_chars: int = LABEL_CHARS
     decodes_in_flight: int = 4
