@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from service import settings
 from service.errors import error_classes
 from service.metalearning.header import BaseModelHeader, read_header
 from service.usecases.base_models import SHIPPED
+from tests.running import running_service
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,6 +27,13 @@ VARYING = re.compile(
     r"|\d{4}-\d\d-\d\d[ T][\d:.]+(Z|\+00:00)?"  # times
     r"|\d+(\.\d+)?(e-?\d+)?(?=[,}\t]|$)"  # probabilities, milliseconds, counts
 )
+
+
+@pytest.fixture(scope="module")
+def fresh_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service as a new user has it: the shipped base models, and no task."""
+    with running_service(tmp_path_factory.mktemp("readme")) as url:
+        yield url
 
 
 def blocks(language: str) -> list[str]:
@@ -45,12 +54,12 @@ def steady(line: str) -> str:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.timeout(300)
-def test_the_commands_of_readme_print_what_it_says(service_url: str, tmp_path: Path) -> None:
+def test_the_commands_of_readme_print_what_it_says(fresh_url: str, tmp_path: Path) -> None:
     scripts, said = zip(*commands_and_outputs(), strict=True)
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "HANDFUL_URL": service_url, "COLUMNS": "200"}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "HANDFUL_URL": fresh_url, "COLUMNS": "200"}
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "".join(scripts).replace(README_URL, service_url)],
+        ["bash", "-euo", "pipefail", "-c", "".join(scripts).replace(README_URL, fresh_url)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -63,11 +72,11 @@ def test_the_commands_of_readme_print_what_it_says(service_url: str, tmp_path: P
 
 
 @pytest.mark.timeout(300)
-def test_the_python_of_readme_runs_and_prints_what_it_says(service_url: str, tmp_path: Path) -> None:
+def test_the_python_of_readme_runs_and_prints_what_it_says(fresh_url: str, tmp_path: Path) -> None:
     script, _ = commands_and_outputs()[0]
     drawing = script[script.index('python -c "') : script.index("python -m zipfile")]
     (program,) = blocks("python")
-    command = f"{drawing.strip()}\npython - <<'END'\n{program.replace(README_URL, service_url)}\nEND"
+    command = f"{drawing.strip()}\npython - <<'END'\n{program.replace(README_URL, fresh_url)}\nEND"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
         cwd=tmp_path,

@@ -48,7 +48,7 @@ _BY_STATUS: Final[Mapping[int, type[ServiceError]]] = {
 class RejectedFields(InvalidRequest):
     """The request was understood but some of its fields cannot be right."""
 
-    def __init__(self, message: str, items: tuple[BadItem, ...]) -> None:
+    def __init__(self, message: str, items: tuple[BadItem, ...] = ()) -> None:
         super().__init__(message)
         self.items = items
 
