@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from pathlib import Path
-from signal import strsignal
+from signal import SIGKILL, strsignal
 from typing import cast
 
 import service
@@ -31,6 +31,8 @@ from service.engine.messages import (
 from service.errors import WorkerDied
 
 _FLUSH_BYTES = 2**16
+_EXIT_S = 1.0
+"""Time from the closed socket to the exit status, before the process is killed: a status says more than signal 9."""
 
 _log = logging.getLogger(__name__)
 
@@ -120,9 +122,14 @@ class WorkerProcess(asyncio.Protocol):
         self._companions.append(task)
 
     def kill(self) -> None:
-        """End the process now."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        """End the process now.
+
+        Not by `Process.kill`: it polls first, which takes the exit status of a process that has just ended away from
+        the event loop's watcher, and the loop then reports 255.
+        """
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, SIGKILL)
 
     async def close(self, *, timeout_s: float) -> None:
         """Close the socket, which ends the process; kill it if it has not ended after timeout_s."""
@@ -178,6 +185,9 @@ class WorkerProcess(asyncio.Protocol):
                 self.ready.set_exception(error_from(frame.fields))
 
     async def _finish(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_EXIT_S):
+                await self._process.wait()
         self.kill()  # one that only closed its socket
         status = await self._process.wait()
         if not self.ready.done():
