@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 
 from fastapi import APIRouter, FastAPI
 
-from service.api import base_models, examples, health, pages, predictions, problem_types, tasks, versions
+from service.api import base_models, evaluations, examples, health, pages, predictions, problem_types, tasks, versions
 from service.api.access import AccessGuard, AccessRules
 from service.api.deps import Lifecycle, Services
 from service.api.draining import DrainingServer, server_config
@@ -31,6 +31,8 @@ from service.settings import Settings
 from service.telemetry import Metrics, configure_logging
 from service.usecases.base_models import SHIPPED, BaseModels
 from service.usecases.decoding import Decoder
+from service.usecases.evaluation import Evaluations
+from service.usecases.nearest import NearestExamples
 from service.usecases.predictions import Predictions
 from service.usecases.retries import Retries
 from service.usecases.serving import ServingVersions
@@ -41,6 +43,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     examples.router,
     versions.router,
     predictions.router,
+    evaluations.router,
     base_models.router,
     health.router,
     problem_types.router,
@@ -193,12 +196,14 @@ def _build_parts(settings: Settings, engine: Engine | None) -> _Parts:
         )
     decoder = Decoder(limits)
     serving = ServingVersions(database)
+    predictions = Predictions(engine, models, decoder, serving, NearestExamples(database, engine))
     metrics = Metrics()
     metrics.registry.register(health.EngineCollector(engine.stats))
     services = Services(
         tasks=Tasks(database, engine, artifacts, models, decoder, serving),
         retries=Retries(database),
-        predictions=Predictions(engine, models, decoder, serving),
+        predictions=predictions,
+        evaluations=Evaluations(database, predictions, serving, limits),
         base_models=models,
         limits=limits,
         deadline_s=settings.deadline_s,

@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from service.artifacts import ArtifactStore
-from service.engine.base import AdaptRequest, AdaptResult, EngineStats, FeatureRow, PredictRequest, Probabilities
+from service.engine.base import (
+    AdaptRequest,
+    AdaptResult,
+    EngineStats,
+    FeatureRow,
+    PredictRequest,
+    Probabilities,
+    Similarities,
+    SimilarityRequest,
+)
 from service.errors import EngineBusy
 
 
@@ -73,6 +82,12 @@ class FakeEngine:
         values = request.pixels.mean(axis=(1, 2, 3))
         scores = np.exp(-np.abs(values[:, None] - means[None, :]) / 16)
         return np.asarray(scores / scores.sum(axis=1, keepdims=True), dtype=np.float32)
+
+    async def similarities(self, request: SimilarityRequest, *, deadline_s: float) -> Similarities:
+        await asyncio.wait_for(self.open_gate.wait(), deadline_s)
+        stored = np.array([self._stored(row) for row in request.support])
+        values = request.pixels.mean(axis=(1, 2, 3))
+        return np.asarray(1 - np.abs(values[:, None] - stored[None, :]) / 255, dtype=np.float32)
 
     def stats(self) -> EngineStats:
         return EngineStats("ready", "fake")

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from service.api.evaluation_schemas import EvaluationFields
 from service.api.schemas import EmptyTaskBody, NewTaskFields
 
 _BINARY: Final = {"type": "string", "format": "binary"}
@@ -36,6 +37,15 @@ def examples_body() -> dict[str, Any]:
     """`openapi_extra` of the call that adds examples."""
     form = {"schema": _support_form({}), "examples": _named("images", _support_example())}
     return _body({"multipart/form-data": form})
+
+
+def query_set_body() -> dict[str, Any]:
+    """`openapi_extra` of an evaluation: a form of labelled images, or nothing."""
+    fields = _schema(EvaluationFields)["properties"]
+    example = _support_example() | {"unknown_labels": "count"}
+    body = _body({"multipart/form-data": {"schema": _support_form(fields), "examples": _named("images", example)}})
+    body["requestBody"]["required"] = False
+    return body
 
 
 def images_body() -> dict[str, Any]:

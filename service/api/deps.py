@@ -11,6 +11,7 @@ from service.engine.base import EngineStats
 from service.errors import ExampleNotFound, ServiceError, TaskNotFound, VersionNotFound
 from service.telemetry import Metrics
 from service.usecases.base_models import BaseModels
+from service.usecases.evaluation import Evaluations
 from service.usecases.limits import Limits
 from service.usecases.predictions import Predictions
 from service.usecases.retries import Retries
@@ -47,6 +48,7 @@ class Services:
     tasks: Tasks
     retries: Retries
     predictions: Predictions
+    evaluations: Evaluations
     base_models: BaseModels
     limits: Limits
     deadline_s: float

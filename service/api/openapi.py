@@ -43,6 +43,7 @@ _OF_TASK: Final = (
     "adapt_task",
     "list_versions",
     "predict",
+    "evaluate_task",
 )
 _DESCRIPTION: Final = """\
 Upload a handful of labelled images, get a classifier, ask it for labels.

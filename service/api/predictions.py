@@ -1,13 +1,11 @@
 """Predictions: images in, labels and probabilities out."""
 
-import asyncio
-from collections.abc import Awaitable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from starlette.requests import ClientDisconnect
 
 from service.api.bodies import images_body
+from service.api.connections import while_connected
 from service.api.deps import MAX_NUMBER, ServicesDep, TaskId
 from service.api.openapi import problems
 from service.api.schemas import Prediction
@@ -20,6 +18,7 @@ from service.errors import (
     EngineBusy,
     EngineNotReady,
     ImageTooLarge,
+    InvalidOption,
     InvalidRequest,
     TaskNotFound,
     TaskNotReady,
@@ -31,7 +30,7 @@ from service.errors import (
 )
 from service.usecases import views
 
-Result = TypeVar("Result")
+MAX_NEAREST = 100
 
 router = APIRouter(prefix="/v1/tasks/{task}", tags=["predictions"])
 
@@ -39,6 +38,7 @@ router = APIRouter(prefix="/v1/tasks/{task}", tags=["predictions"])
 @router.post(
     "/predict",
     response_model=Prediction,
+    response_model_exclude_defaults=True,
     summary="Label images",
     openapi_extra=images_body(),
     responses=problems(
@@ -47,6 +47,7 @@ router = APIRouter(prefix="/v1/tasks/{task}", tags=["predictions"])
         TaskNotReady,
         BaseModelGone,
         InvalidRequest,
+        InvalidOption,
         UploadRejected,
         DamagedImage,
         UnsupportedImage,
@@ -64,6 +65,9 @@ async def predict(
     services: ServicesDep,
     top_k: Annotated[int | None, Query(ge=1, le=MAX_NUMBER, description="only the best scores")] = None,
     version: Annotated[int | None, Query(ge=1, le=MAX_NUMBER, description="another version than the current")] = None,
+    nearest: Annotated[
+        int | None, Query(ge=1, le=MAX_NEAREST, description="name so many of the version's most similar examples")
+    ] = None,
 ) -> views.PredictionView:
     """Label one image, sent as the body, or several, sent as `files` of a form.
 
@@ -72,36 +76,8 @@ async def predict(
     with Spool() as spool:
         uploads = await read_images(request, spool, services.limits)
         work = services.predictions.predict(
-            task_id, uploads, deadline_s=services.deadline_s, version=version, top_k=top_k
+            task_id, uploads, deadline_s=services.deadline_s, version=version, top_k=top_k, nearest=nearest
         )
-        prediction = await _while_connected(request, work)
+        prediction = await while_connected(request, work)
     services.metrics.predicted_images.inc(len(uploads))
     return prediction
-
-
-async def _while_connected(request: Request, work: Awaitable[Result]) -> Result:
-    """The result of the work, which is cancelled if the client leaves meanwhile.
-
-    Raises:
-        ClientDisconnect: it left.
-    """
-    this = asyncio.current_task()
-    assert this is not None
-    has_left = False
-
-    async def watch() -> None:
-        nonlocal has_left
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        has_left = True
-        this.cancel()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not has_left or this.uncancel() > 0:
-            raise
-        raise ClientDisconnect from None
-    finally:
-        watcher.cancel()

@@ -160,6 +160,14 @@ class Score(_Answered):
     probability: float
 
 
+class NearestExample(_Answered):
+    """An example that the version was adapted on; `similarity` is the cosine of its features and the image's."""
+
+    example_id: UUID
+    label: str
+    similarity: float
+
+
 class ImagePrediction(_Answered):
     """The answer for one image; scores by falling probability."""
 
@@ -167,6 +175,7 @@ class ImagePrediction(_Answered):
     label: str
     probability: float
     scores: tuple[Score, ...]
+    nearest: tuple[NearestExample, ...] | None = Field(None, description="best first; only where it was asked for")
 
 
 class Prediction(_Answered):

@@ -12,6 +12,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from service.api.archives import read_archive
+from service.api.evaluation_schemas import EvaluationFields
 from service.api.forms import Form, parse_form
 from service.api.problems import RejectedFields, validation_problem
 from service.api.schemas import NewTaskFields
@@ -32,7 +33,8 @@ FORM: Final = "multipart/form-data"
 JSON: Final = "application/json"
 MAX_JSON_BYTES: Final = 2**20
 _OTHER_FIELDS: Final = 32
-_SCALARS: Final = frozenset(NewTaskFields.model_fields)
+_SCALARS: Final = frozenset(NewTaskFields.model_fields) | frozenset(EvaluationFields.model_fields)
+_NEW_TASK: Final = frozenset(NewTaskFields.model_fields)
 _FILES: Final = frozenset({"files", "archive"})
 _REPEATED: Final = frozenset({"labels"})
 
@@ -47,7 +49,7 @@ def media_type(request: Request) -> str:
 async def read_new_task(request: Request, spool: Spool, limits: Limits) -> tuple[NewTask, float]:
     """A form with images as a new task, and the seconds that the client waits for it."""
     form = await _support_form(request, spool, limits)
-    fields = validated(NewTaskFields, _scalars(form, known=_SCALARS))
+    fields = validated(NewTaskFields, _scalars(form, known=_NEW_TASK))
     return fields.new_task(await _labelled_uploads(form, limits)), fields.wait
 
 
@@ -55,10 +57,16 @@ async def read_examples(request: Request, spool: Spool, limits: Limits) -> tuple
     """A form with images and no other field."""
     form = await _support_form(request, spool, limits)
     _scalars(form, known=())
-    uploads = await _labelled_uploads(form, limits)
-    if not uploads:
-        raise _rejected("/files", "missing", "the form has no images: send 'files' with 'labels', or an 'archive'")
-    return uploads
+    return await _some_uploads(form, limits)
+
+
+async def read_query_set(
+    request: Request, spool: Spool, limits: Limits
+) -> tuple[tuple[LabelledUpload, ...], EvaluationFields]:
+    """A form with images to evaluate on, and how."""
+    form = await _support_form(request, spool, limits)
+    fields = validated(EvaluationFields, _scalars(form, known=EvaluationFields.model_fields))
+    return await _some_uploads(form, limits), fields
 
 
 async def read_images(request: Request, spool: Spool, limits: Limits) -> tuple[Upload, ...]:
@@ -136,6 +144,13 @@ async def _read_small_body(request: Request) -> bytes:
         if len(data) > MAX_JSON_BYTES:
             raise RequestTooLarge(f"the JSON has more than {MAX_JSON_BYTES} bytes")
     return bytes(data)
+
+
+async def _some_uploads(form: Form, limits: Limits) -> tuple[LabelledUpload, ...]:
+    uploads = await _labelled_uploads(form, limits)
+    if not uploads:
+        raise _rejected("/files", "missing", "the form has no images: send 'files' with 'labels', or an 'archive'")
+    return uploads
 
 
 async def _labelled_uploads(form: Form, limits: Limits) -> tuple[LabelledUpload, ...]:

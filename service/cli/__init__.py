@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import base_models, learning, output, predictions, serving, tasks
+from service.cli import base_models, evaluations, learning, output, predictions, serving, tasks
 from service.cli.address import DEFAULT_URL, Address
 from service.errors import ServiceError
 
@@ -43,7 +43,9 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
         callback=_root,
     )
-    for part in (serving, tasks, predictions, base_models, learning):
+    serving.register(app)
+    evaluations.register(tasks.register(app))
+    for part in (predictions, base_models, learning):
         part.register(app)
     return app
 

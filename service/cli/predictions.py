@@ -1,17 +1,18 @@
 """The command `handful predict`."""
 
 import csv
+import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.address import connect
 from service.cli.output import AsJson, progress, show_json, show_table
 from service.cli.sources import image_paths
-from service.cli.tasks import SkipBad, TaskName
+from service.cli.tasks import SkipBad, TaskName, VersionNumber
 from service.cli.uploads import send_accepted
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def predict(  # noqa: PLR0913  # each is an option of the command line
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="image files, and folders of them")],
     *,
     top_k: Annotated[int | None, typer.Option(min=1, help="how many classes to score")] = None,
-    version: Annotated[int | None, typer.Option(min=1, help="the newest ready one without it")] = None,
+    version: VersionNumber = None,
+    nearest: Annotated[int, typer.Option(min=0, help="how many of the most similar examples to name")] = 0,
     as_csv: Annotated[bool, typer.Option("--csv", help="print CSV, with a column for each class")] = False,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
@@ -41,24 +43,32 @@ def predict(  # noqa: PLR0913  # each is an option of the command line
         raise typer.BadParameter("choose --csv or --json")
     paths = image_paths(images)
     with connect(ctx) as client:
-        answered = _predictions(client, client.task(task), paths, top_k=top_k, version=version, skip_bad=skip_bad)
+        options = {"top_k": top_k, "nearest": nearest}
+        answered = _predictions(client, client.task(task), paths, version=version, options=options, skip_bad=skip_bad)
     if as_json:
         show_json([{"file": str(path), **_plain(prediction)} for path, prediction in answered])
     elif as_csv:
         _show_csv(answered)
     else:
-        show_table(("image", "class", "probability"), [(path, item.label, item.probability) for path, item in answered])
+        header = ("image", "class", "probability") + (("nearest examples",) if nearest else ())
+        show_table(header, [_row(path, item) for path, item in answered])
 
 
 def _predictions(
-    client: "Client", task: "Task", paths: Sequence[Path], *, top_k: int | None, version: int | None, skip_bad: bool
+    client: "Client",
+    task: "Task",
+    paths: Sequence[Path],
+    *,
+    version: int | None,
+    options: Mapping[str, Any],
+    skip_bad: bool,
 ) -> "list[tuple[Path, Prediction]]":
     """The paths answered, each with its prediction; all by one version."""
     answered: list[tuple[Path, Prediction]] = []
     with progress("images answered", len(paths)) as advance:
         for start in range(0, len(paths), PART_IMAGES):
             part = paths[start : start + PART_IMAGES]
-            send = _sender(client, task, top_k=top_k, version=version)
+            send = _sender(client, task, {**options, "version": version})
             answered += send_accepted(send, part, [str(path) for path in part], skip_bad=skip_bad)
             version = answered[0][1].version if answered else version
             advance(len(part))
@@ -66,19 +76,29 @@ def _predictions(
 
 
 def _sender(
-    client: "Client", task: "Task", *, top_k: int | None, version: int | None
+    client: "Client", task: "Task", options: Mapping[str, Any]
 ) -> "Callable[[Sequence[Path]], list[Prediction]]":
-    return lambda items: client.predict(task, items, top_k=top_k, version=version)
+    return lambda items: client.predict(task, items, **options)
+
+
+def _row(path: Path, prediction: "Prediction") -> tuple[object, ...]:
+    row = (path, prediction.label, prediction.probability)
+    if not prediction.nearest:
+        return row
+    return *row, ", ".join(f"{each.label} {each.similarity:.3f} ({each.example_id})" for each in prediction.nearest)
 
 
 def _plain(prediction: "Prediction") -> dict[str, object]:
     scores = [{"label": score.label, "probability": score.probability} for score in prediction.scores]
-    return {
+    plain = {
         "label": prediction.label,
         "probability": prediction.probability,
         "scores": scores,
         "version": prediction.version,
     }
+    if prediction.nearest:
+        plain["nearest"] = [dataclasses.asdict(each) for each in prediction.nearest]
+    return plain
 
 
 def _show_csv(answered: "Sequence[tuple[Path, Prediction]]") -> None:

@@ -25,16 +25,18 @@ Source: TypeAlias = Annotated[
 SkipBad: TypeAlias = Annotated[bool, typer.Option(help="leave out images that are refused, and say which")]
 Wait: TypeAlias = Annotated[float, typer.Option(min=0, help="seconds to wait for the adaptation")]
 Learner: TypeAlias = Annotated[str | None, typer.Option(help="one that the base model offers")]
+VersionNumber: TypeAlias = Annotated[int | None, typer.Option(min=1, help="the newest ready one without it")]
 Metadata: TypeAlias = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="may be repeated")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group `tasks`."""
+def register(app: typer.Typer) -> typer.Typer:
+    """Add the group `tasks`, and give it."""
     group = typer.Typer(help="Make and change the tasks of a running service.", no_args_is_help=True)
     for command in (create, add, adapt, show, delete):
         group.command()(command)
     group.command("list")(list_tasks)
     app.add_typer(group, name="tasks")
+    return group
 
 
 def create(  # noqa: PLR0913  # each is an option of the command line
@@ -52,7 +54,7 @@ def create(  # noqa: PLR0913  # each is an option of the command line
 ) -> None:
     """Make a task from the images of a folder, and adapt it."""
     options = {"base_model": base_model, "learner": learner, "prior": prior, "metadata": _pairs(metadata) or None}
-    images = _images(source)
+    images = images_of(source)
     with connect(ctx) as client:
         check_support_set(images, client.limits())
         task = client.create_empty_task(name, **options)  # type: ignore[arg-type]  # the service checks `prior`
@@ -73,7 +75,7 @@ def add(  # noqa: PLR0913  # each is an option of the command line
     as_json: AsJson = False,
 ) -> None:
     """Add the images of a folder that a task does not have yet, and adapt it."""
-    images = _images(source)
+    images = images_of(source)
     with connect(ctx) as client:
         found = client.task(task)
         missing = missing_images(client, found, images)
@@ -145,7 +147,8 @@ def delete(
             say(f"deleted {named}")
 
 
-def _images(source: Path) -> "list[tuple[str, ImageSource]]":
+def images_of(source: Path) -> "list[tuple[str, ImageSource]]":
+    """The labelled images of a folder or zip; says what it leaves out."""
     images, others = labelled_images(source)
     if others:
         shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")

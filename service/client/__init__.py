@@ -14,6 +14,7 @@ from service.client.answers import (
     Example,
     LearnerOffer,
     Limits,
+    NearestExample,
     Prediction,
     Problem,
     Score,
@@ -23,11 +24,14 @@ from service.client.answers import (
 )
 from service.client.client import Client, TaskRef
 from service.client.connection import ServiceUnreachable
+from service.client.evaluations import ClassEvaluation, Evaluation, ThresholdEvaluation
 from service.client.uploads import Image, ImageSource, LabelledImage, LabelledImages, TaskOptions
 
 __all__ = [
     "BaseModelCard",
+    "ClassEvaluation",
     "Client",
+    "Evaluation",
     "Example",
     "Image",
     "ImageSource",
@@ -35,6 +39,7 @@ __all__ = [
     "LabelledImages",
     "LearnerOffer",
     "Limits",
+    "NearestExample",
     "Prediction",
     "Problem",
     "Score",
@@ -43,5 +48,6 @@ __all__ = [
     "TaskClass",
     "TaskOptions",
     "TaskRef",
+    "ThresholdEvaluation",
     "Version",
 ]

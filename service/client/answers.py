@@ -105,11 +105,21 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class NearestExample:
+    """An example that the version was adapted on; `similarity` is the cosine of its features and the image's."""
+
+    example_id: str
+    label: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """The answer for one image.
 
     Attributes:
         scores: the most probable class first; all of them, or the `top_k` that were asked for.
+        nearest: the most similar examples first, as many as were asked for.
         version: the number of the version that answered.
     """
 
@@ -118,6 +128,7 @@ class Prediction:
     scores: tuple[Score, ...] = ()
     filename: str | None = None
     version: int | None = None
+    nearest: tuple[NearestExample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +190,9 @@ def example_from_json(raw: Json) -> Example:
 def prediction_from_json(raw: Json, *, version: int | None, filename: str | None) -> Prediction:
     """The prediction of an answer, for the image that the client knows by this name."""
     scores = tuple(parse(Score, score) for score in raw.get("scores", ()))
-    return parse(Prediction, raw | {"scores": scores, "version": version, "filename": filename})
+    nearest = tuple(parse(NearestExample, item) for item in raw.get("nearest") or ())
+    known = {"scores": scores, "nearest": nearest, "version": version, "filename": filename}
+    return parse(Prediction, raw | known)
 
 
 def base_model_from_json(raw: Json) -> BaseModelCard:

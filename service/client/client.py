@@ -23,6 +23,7 @@ from service.client.answers import (
     version_from_json,
 )
 from service.client.connection import Connection
+from service.client.evaluations import Evaluation, UnknownLabels, evaluate
 from service.client.predictions import predict_many, predict_one
 from service.client.uploads import (
     Image,
@@ -235,15 +236,27 @@ class Client:
     # a str is an Image although it is an Iterable[str] too; at run time the first signature wins
     @overload
     def predict(  # type: ignore[overload-overlap]
-        self, task: TaskRef, images: Image, *, top_k: int | None = None, version: int | None = None
+        self, task: TaskRef, images: Image, *, top_k: int | None = ..., version: int | None = ..., nearest: int = ...
     ) -> Prediction: ...
     @overload
     def predict(
-        self, task: TaskRef, images: Iterable[Image], *, top_k: int | None = None, version: int | None = None
+        self,
+        task: TaskRef,
+        images: Iterable[Image],
+        *,
+        top_k: int | None = ...,
+        version: int | None = ...,
+        nearest: int = ...,
     ) -> list[Prediction]: ...
 
     def predict(
-        self, task: TaskRef, images: Image | Iterable[Image], *, top_k: int | None = None, version: int | None = None
+        self,
+        task: TaskRef,
+        images: Image | Iterable[Image],
+        *,
+        top_k: int | None = None,
+        version: int | None = None,
+        nearest: int = 0,
     ) -> Prediction | list[Prediction]:
         """The class of an image, or of each of several images; all of them are answered by one version.
 
@@ -252,13 +265,34 @@ class Client:
             images: one image, or any number of them; an image is a path or its bytes.
             top_k: how many classes to score; all where it is not given.
             version: the newest ready one where it is not given.
+            nearest: how many of the version's most similar examples to name beside each answer.
         """
         path = f"{self._path(task)}/predict"
-        params = given({"top_k": top_k, "version": version})
+        params = given({"top_k": top_k, "version": version, "nearest": nearest or None})
         if isinstance(images, (bytes, str, os.PathLike, ImageSource)):
             return predict_one(self._connection, path, image_source(images), params)
         sources = [image_source(image) for image in images]
         return predict_many(self._connection, path, sources, params, self.limits())
+
+    def evaluate(
+        self,
+        task: TaskRef,
+        queries: LabelledImages | None = None,
+        *,
+        version: int | None = None,
+        unknown_labels: UnknownLabels = "refuse",
+    ) -> Evaluation:
+        """How good a version is on these labelled images, which are not kept; without them, what its report says.
+
+        Args:
+            task: a task, its id, or a name that only one task has.
+            queries: as the examples of `create_task`.
+            version: the one that answers where it is not given.
+            unknown_labels: `count` counts images whose label the task does not have as images of none of its classes.
+        """
+        sources = None if queries is None else labelled_sources(queries)
+        path = f"{self._path(task)}/evaluate"
+        return evaluate(self._connection, path, sources, version=version, unknown_labels=unknown_labels)
 
     # How it is sent
 

@@ -20,6 +20,9 @@ Pixels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 """One row an image, one column a class: (n, n_way)."""
 
+Similarities = NDArray[np.float32]
+"""One row an image, one column an example: (n, n_support)."""
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureRow:
@@ -84,6 +87,16 @@ class PredictRequest:
     request_id: str = ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SimilarityRequest:
+    """Images to compare with examples whose features are stored; at least one of each."""
+
+    base_model: str
+    support: tuple[FeatureRow, ...]
+    pixels: Pixels
+    request_id: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineStats:
     """What an engine can say about itself, for `/metrics` and `/readyz`."""
@@ -138,6 +151,15 @@ class Engine(Protocol):
             EngineBusy, EngineNotReady, WorkerDied: try again later.
             DeadlineExceeded: no answer within deadline_s.
             BaseModelGone, ArtifactError: the task model cannot be used.
+        """
+
+    async def similarities(self, request: SimilarityRequest, *, deadline_s: float) -> Similarities:
+        """Cosine of the features of each image and each example; -1 to 1.
+
+        Raises:
+            EngineBusy, EngineNotReady, WorkerDied: try again later.
+            DeadlineExceeded: no answer within deadline_s.
+            BaseModelGone, ArtifactError: the features cannot be used.
         """
 
     def stats(self) -> EngineStats:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from service.engine.base import AdaptRequest, PredictRequest
+from service.engine.base import AdaptRequest, PredictRequest, SimilarityRequest
 
-Request: TypeAlias = PredictRequest | AdaptRequest
+Request: TypeAlias = PredictRequest | SimilarityRequest | AdaptRequest
 Clock: TypeAlias = Callable[[], float]
 
 
@@ -70,7 +70,7 @@ class Scheduler:
     def submit(self, entry: Entry) -> None:
         """Put a request at the end of its queue."""
         entry.submitted_at = self.clock()
-        is_prediction = isinstance(entry.request, PredictRequest)
+        is_prediction = not isinstance(entry.request, AdaptRequest)
         with self._changed:
             self._open[entry.number] = entry
             (self._predictions if is_prediction else self._adaptations).append(entry)

@@ -65,6 +65,11 @@ class Inference:
             tensor = tensor.pin_memory().to(self.device, non_blocking=True)
         return scaled(tensor, self.scaling)
 
+    def features(self, pixels: Pixels) -> Tensor:
+        """Backbone features of the base model, a row each."""
+        parts = torch.split(self.upload(pixels), self.rows_a_pass)
+        return torch.cat([self.network.backbone(part) for part in parts])
+
     def _logits_of(self, questions: Sequence[Question]) -> list[Tensor]:
         keeping = [question for question in questions if not replaces_backbone(question.task)]
         replacing = [question for question in questions if replaces_backbone(question.task)]
@@ -75,8 +80,7 @@ class Inference:
     def _heads(self, questions: Sequence[Question]) -> list[Tensor]:
         if not questions:
             return []
-        images = self.upload(np.concatenate([question.pixels for question in questions]))
-        features = torch.cat([self.network.backbone(part) for part in torch.split(images, self.rows_a_pass)])
+        features = self.features(np.concatenate([question.pixels for question in questions]))
         parts = torch.split(features, [len(question.pixels) for question in questions])
         return [head_logits(question.task, part) for part, question in zip(parts, questions, strict=True)]
 

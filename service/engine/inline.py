@@ -15,7 +15,15 @@ from typing import Literal, cast
 
 from service.artifacts import FileArtifacts
 from service.engine.admission import Admission
-from service.engine.base import AdaptRequest, AdaptResult, EngineStats, PredictRequest, Probabilities
+from service.engine.base import (
+    AdaptRequest,
+    AdaptResult,
+    EngineStats,
+    PredictRequest,
+    Probabilities,
+    Similarities,
+    SimilarityRequest,
+)
 from service.engine.batching import Entry, Request, Scheduler
 from service.engine.calls import Calls
 from service.engine.messages import Answer, Counters, WorkerOptions
@@ -99,6 +107,11 @@ class InlineEngine:
         """Class probabilities of each image."""
         with self._admission.prediction(len(request.pixels)):
             return cast("Probabilities", await self._ask(request, deadline_s))
+
+    async def similarities(self, request: SimilarityRequest, *, deadline_s: float) -> Similarities:
+        """Cosine of the features of each image and each example."""
+        with self._admission.prediction(len(request.pixels)):
+            return cast("Similarities", await self._ask(request, deadline_s))
 
     def stats(self) -> EngineStats:
         """A snapshot, as of the worker's latest answer."""

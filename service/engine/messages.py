@@ -19,7 +19,16 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.base import AdaptRequest, AdaptResult, FeatureRow, Pixels, PredictRequest, Probabilities
+from service.engine.base import (
+    AdaptRequest,
+    AdaptResult,
+    FeatureRow,
+    Pixels,
+    PredictRequest,
+    Probabilities,
+    Similarities,
+    SimilarityRequest,
+)
 from service.errors import ServiceError, error_class
 
 PART_BYTES = 4 * 2**20
@@ -28,7 +37,7 @@ _MAX_HEADER_BYTES = 64 * 2**20
 _MAX_BODY_BYTES = 2**32
 _DTYPES = {"uint8": np.uint8, "float32": np.float32}
 
-Outcome: TypeAlias = Probabilities | AdaptResult | ServiceError
+Outcome: TypeAlias = Probabilities | Similarities | AdaptResult | ServiceError
 """How a request ended: its result, or the error that its caller gets."""
 
 
@@ -157,6 +166,25 @@ def predict_request(frame: Frame) -> PredictRequest:
     return PredictRequest(fields["base_model"], fields["artifact"], frame.arrays[0], fields["request_id"])
 
 
+def similarity_frame(number: int, request: SimilarityRequest, deadline_s: float) -> Frame:
+    """The question how alike images are to examples; `deadline_s` counts from its arrival."""
+    fields = {
+        "number": number,
+        "deadline_s": deadline_s,
+        "base_model": request.base_model,
+        "support": [(row.digest, row.row) for row in request.support],
+        "request_id": request.request_id,
+    }
+    return Frame("similarities", fields, (request.pixels,))
+
+
+def similarity_request(frame: Frame) -> SimilarityRequest:
+    """The request in a `similarities` frame."""
+    fields = frame.fields
+    support = tuple(FeatureRow(*row) for row in fields["support"])
+    return SimilarityRequest(fields["base_model"], support, frame.arrays[0], fields["request_id"])
+
+
 def pixel_frames(number: int, pixels: Pixels) -> Iterator[Frame]:
     """The pixels of an adaptation, cut between images; they go before its `adapt` frame."""
     images_a_part = max(1, PART_BYTES // max(1, pixels[:1].nbytes))
@@ -210,7 +238,7 @@ def _answer_entry(answer: Answer) -> tuple[int, str, Any]:
         case AdaptResult() as result:
             return answer.number, "adapted", dataclasses.asdict(result)
         case _:
-            return answer.number, "probabilities", None
+            return answer.number, "array", None
 
 
 def answers_in(frame: Frame) -> tuple[list[Answer], Counters]:

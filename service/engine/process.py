@@ -9,14 +9,22 @@ import dataclasses
 import itertools
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias, TypeVar
 
 from service.engine.admission import Admission
-from service.engine.base import AdaptRequest, AdaptResult, EngineStats, PredictRequest, Probabilities
+from service.engine.base import (
+    AdaptRequest,
+    AdaptResult,
+    EngineStats,
+    PredictRequest,
+    Probabilities,
+    Similarities,
+    SimilarityRequest,
+)
 from service.engine.messages import Counters, WorkerOptions
 from service.engine.worker_process import WorkerProcess
 from service.errors import EngineNotReady, SetupError, WorkerDied
@@ -25,6 +33,10 @@ from service.telemetry import log_failure
 _ADAPTATIONS_SENT = 2
 """Adaptations that the worker has at a time: one that runs and the one that follows. The others wait on this side, so
 that their pixels do not fill the memory of both processes, and a worker that dies takes only these along."""
+
+_Answer = TypeVar("_Answer")
+_Read: TypeAlias = Callable[[WorkerProcess, float], Awaitable[_Answer]]
+"""Asks a worker within so many seconds."""
 
 _log = logging.getLogger(__name__)
 
@@ -156,12 +168,15 @@ class ProcessEngine:
 
     async def predict(self, request: PredictRequest, *, deadline_s: float) -> Probabilities:
         """Class probabilities of each image; sent once more, within its deadline, if the worker dies meanwhile."""
-        expires_at = asyncio.get_running_loop().time() + deadline_s
-        with self._admission.prediction(len(request.pixels)):
-            try:
-                return await self._predict_once(request, expires_at)
-            except WorkerDied:
-                return await self._predict_once(request, expires_at)
+        return await self._read(
+            len(request.pixels), deadline_s, lambda worker, left_s: worker.predict(request, deadline_s=left_s)
+        )
+
+    async def similarities(self, request: SimilarityRequest, *, deadline_s: float) -> Similarities:
+        """Cosine of the features of each image and each example; repeated as a prediction is."""
+        return await self._read(
+            len(request.pixels), deadline_s, lambda worker, left_s: worker.similarities(request, deadline_s=left_s)
+        )
 
     def stats(self) -> EngineStats:
         """A snapshot, as of the worker's latest answer."""
@@ -175,10 +190,19 @@ class ProcessEngine:
             **dataclasses.asdict(_added(self._past, worker.counters if worker else Counters())),
         )
 
-    async def _predict_once(self, request: PredictRequest, expires_at: float) -> Probabilities:
+    async def _read(self, rows: int, deadline_s: float, read: _Read[_Answer]) -> _Answer:
+        """What changes nothing, so that it may be asked twice."""
+        expires_at = asyncio.get_running_loop().time() + deadline_s
+        with self._admission.prediction(rows):
+            try:
+                return await self._read_once(read, expires_at)
+            except WorkerDied:
+                return await self._read_once(read, expires_at)
+
+    async def _read_once(self, read: _Read[_Answer], expires_at: float) -> _Answer:
         loop = asyncio.get_running_loop()
         worker = await self._ready_worker(expires_at - loop.time())
-        return await worker.predict(request, deadline_s=expires_at - loop.time())
+        return await read(worker, expires_at - loop.time())
 
     async def _ready_worker(self, wait_s: float) -> WorkerProcess:
         """The worker, waiting for a restart that is under way."""

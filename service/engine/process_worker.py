@@ -32,6 +32,7 @@ from service.engine.messages import (
     encode,
     error_fields,
     predict_request,
+    similarity_request,
 )
 from service.errors import SetupError
 
@@ -125,6 +126,9 @@ class Inbox:
             case "predict":
                 expires_at = self.scheduler.clock() + frame.fields["deadline_s"]
                 self.scheduler.submit(Entry(number, predict_request(frame), expires_at))
+            case "similarities":
+                expires_at = self.scheduler.clock() + frame.fields["deadline_s"]
+                self.scheduler.submit(Entry(number, similarity_request(frame), expires_at))
             case "pixels":
                 self._parts.setdefault(number, []).append(frame.arrays[0])
             case "adapt":

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from service import telemetry
-from service.engine.base import AdaptRequest, PredictRequest
+from service.engine.base import AdaptRequest
 from service.engine.batching import Entry, Scheduler
 from service.engine.messages import Answer, Counters, Outcome
 from service.engine.worker import Worker, as_service_error, is_fatal
@@ -53,8 +53,8 @@ class Serving:
             self._finish(batch.expired, [DeadlineExceeded("the worker came to it too late")] * len(batch.expired))
             if not batch.entries:
                 return
-            requests = [entry.request for entry in batch.entries if isinstance(entry.request, PredictRequest)]
-            self._finish(batch.entries, self._worker.predict_batch(requests))
+            requests = [entry.request for entry in batch.entries if not isinstance(entry.request, AdaptRequest)]
+            self._finish(batch.entries, self._worker.answer_batch(requests))
             waiting -= len(batch.entries) + len(batch.expired)
 
     def _adapted(self, entry: Entry) -> Outcome:

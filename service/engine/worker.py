@@ -15,11 +15,20 @@ import torch
 from service import telemetry
 from service.artifacts import ArtifactStore
 from service.engine.adaptation import Adaptation, Adapted
-from service.engine.base import AdaptRequest, AdaptResult, Pixels, PredictRequest, Probabilities
+from service.engine.base import (
+    AdaptRequest,
+    AdaptResult,
+    Pixels,
+    PredictRequest,
+    Probabilities,
+    Similarities,
+    SimilarityRequest,
+)
 from service.engine.cache import ByteCache
 from service.engine.cpus import usable_cpus
 from service.engine.inference import Inference, Question
 from service.engine.messages import Counters, WorkerOptions
+from service.engine.similarity import directions, similarities
 from service.errors import BaseModelGone, ConfigurationError, InvalidRequest, ServiceError, Unavailable
 from service.metalearning.learners.base import Pause, TaskParameters, no_pause
 from service.metalearning.serialization import BaseModel, load_base_model, task_from_bytes, task_to_bytes
@@ -101,6 +110,14 @@ class Worker:
             timings_ms=adapted.timings_ms | {"store": store_ms},
         )
 
+    def answer_batch(
+        self, requests: Sequence[PredictRequest | SimilarityRequest]
+    ) -> list[Probabilities | Similarities | ServiceError]:
+        """As `predict_batch`, for requests of both kinds."""
+        predictions = [request for request in requests if isinstance(request, PredictRequest)]
+        answers = iter(self.predict_batch(predictions))
+        return [next(answers) if isinstance(each, PredictRequest) else self._similarities(each) for each in requests]
+
     def predict_batch(self, requests: Sequence[PredictRequest]) -> list[Probabilities | ServiceError]:
         """The answer to each request, or what is wrong with it; one that fails does not touch the others."""
         outcomes: dict[int, Probabilities | ServiceError] = {}
@@ -159,6 +176,28 @@ class Worker:
         _check_pixels(adaptation.base_model, request.pixels)
         task = self._cache.get(request.artifact, lambda: self._parsed(self._store.get(request.artifact)))
         return Question(task, request.pixels, request.request_id)
+
+    def _similarities(self, request: SimilarityRequest) -> Similarities | ServiceError:
+        """The answer, or what is wrong with the request."""
+        token = telemetry.set_request_id(request.request_id)
+        try:
+            adaptation = self._adaptation(request.base_model)
+            _check_pixels(adaptation.base_model, request.pixels)
+            return similarities(request, adaptation.inference, lambda digest: self._directions(digest, adaptation))
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            return as_service_error(error)
+        finally:
+            telemetry.reset_request_id(token)
+
+    def _directions(self, digest: str, adaptation: Adaptation) -> torch.Tensor:
+        """The directions of stored features, which share the cache with task parameters."""
+
+        def load() -> TaskParameters:
+            return {"directions": directions(self._store.get(digest), adaptation.base_model.header).to(self._device)}
+
+        return self._cache.get(f"directions of {digest}", load)["directions"]
 
     def _parsed(self, data: bytes) -> TaskParameters:
         return {name: tensor.to(self._device) for name, tensor in task_from_bytes(data).items()}

@@ -12,7 +12,14 @@ from signal import SIGKILL, strsignal
 from typing import cast
 
 import service
-from service.engine.base import AdaptRequest, AdaptResult, PredictRequest, Probabilities
+from service.engine.base import (
+    AdaptRequest,
+    AdaptResult,
+    PredictRequest,
+    Probabilities,
+    Similarities,
+    SimilarityRequest,
+)
 from service.engine.calls import Calls
 from service.engine.cpus import usable_cpus
 from service.engine.messages import (
@@ -27,6 +34,7 @@ from service.engine.messages import (
     error_from,
     pixel_frames,
     predict_frame,
+    similarity_frame,
 )
 from service.errors import WorkerDied
 
@@ -104,6 +112,15 @@ class WorkerProcess(asyncio.Protocol):
 
         self._start_listening()
         return cast("Probabilities", await self.calls.ask(send, deadline_s=deadline_s))
+
+    async def similarities(self, request: SimilarityRequest, *, deadline_s: float) -> Similarities:
+        """As `Engine.similarities`, on this process only."""
+
+        async def send(number: int) -> None:
+            self._send(similarity_frame(number, request, deadline_s))
+
+        self._start_listening()
+        return cast("Similarities", await self.calls.ask(send, deadline_s=deadline_s))
 
     async def adapt(self, request: AdaptRequest) -> AdaptResult:
         """As `Engine.adapt`, on this process only."""

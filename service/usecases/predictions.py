@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
@@ -13,6 +14,7 @@ from service.errors import BaseModelGone, DeadlineExceeded, InvalidRequest, Requ
 from service.telemetry import current_request_id
 from service.usecases.base_models import BaseModelCard, BaseModels
 from service.usecases.decoding import Decoder, Source
+from service.usecases.nearest import NearestExamples
 from service.usecases.serving import ServingVersion, ServingVersions
 from service.usecases.uploads import Upload
 from service.usecases.views import ImagePrediction, PredictionView, ScoreView
@@ -21,11 +23,19 @@ from service.usecases.views import ImagePrediction, PredictionView, ScoreView
 class Predictions:
     """The use case of a task that is ready."""
 
-    def __init__(self, engine: Engine, base_models: BaseModels, decoder: Decoder, serving: ServingVersions) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        base_models: BaseModels,
+        decoder: Decoder,
+        serving: ServingVersions,
+        nearest: NearestExamples,
+    ) -> None:
         self._engine = engine
         self._base_models = base_models
         self._decoder = decoder
         self._serving = serving
+        self._nearest = nearest
 
     async def predict(
         self,
@@ -35,8 +45,17 @@ class Predictions:
         deadline_s: float,
         version: int | None = None,
         top_k: int | None = None,
+        nearest: int | None = None,
     ) -> PredictionView:
         """Label images with one version of a task, by default the one that serves.
+
+        Args:
+            task_id: which task.
+            uploads: the images.
+            deadline_s: longest time it may take.
+            version: another version than the one that serves.
+            top_k: only the best scores.
+            nearest: how many of the version's own examples to name beside each answer.
 
         Raises:
             TaskNotFound, VersionNotFound: there is no such task or version.
@@ -55,13 +74,20 @@ class Predictions:
                 request = PredictRequest(serving.base_model_digest, serving.artifact, pixels, current_request_id())
                 probabilities = await self._engine.predict(request, deadline_s=watch.left_s())
                 watch.lap("engine")
+                if nearest is not None:
+                    found = await self._nearest.find(
+                        task_id, serving, pixels, n_nearest=nearest, deadline_s=watch.left_s()
+                    )
+                    watch.lap("nearest")
         except TimeoutError:
             raise DeadlineExceeded(f"there was no answer within {deadline_s:g} s") from None
         names = [upload.filename for upload in uploads]
-        predictions = tuple(
+        predictions = [
             _prediction(name, row, serving.labels, top_k) for name, row in zip(names, probabilities, strict=True)
-        )
-        return PredictionView(task_id, serving.number, predictions, watch.timings_ms())
+        ]
+        if nearest is not None:
+            predictions = [replace(each, nearest=best) for each, best in zip(predictions, found, strict=True)]
+        return PredictionView(task_id, serving.number, tuple(predictions), watch.timings_ms())
 
     def _check_number(self, uploads: Sequence[Upload]) -> None:
         most = self._decoder.limits.prediction_images

@@ -116,13 +116,27 @@ class ScoreView:
 
 
 @dataclass(frozen=True, slots=True)
+class NearestView:
+    """An example of the version's support set, and the cosine of its features and the image's."""
+
+    example_id: UUID
+    label: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
 class ImagePrediction:
-    """The answer for one image; `scores` are ordered by falling probability and cut at `top_k`."""
+    """The answer for one image; `scores` are ordered by falling probability and cut at `top_k`.
+
+    Attributes:
+        nearest: the most similar examples, best first; None where nobody asked.
+    """
 
     filename: str | None
     label: str
     probability: float
     scores: tuple[ScoreView, ...]
+    nearest: tuple[NearestView, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

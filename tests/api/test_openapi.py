@@ -8,7 +8,7 @@ import httpx
 import pytest
 import schemathesis
 
-from tests.api.toy_service import create, png
+from tests.api.toy_service import png
 
 OPERATIONS = {
     "create_task": ("post", "/v1/tasks"),
@@ -23,6 +23,7 @@ OPERATIONS = {
     "list_versions": ("get", "/v1/tasks/{task}/versions"),
     "get_version": ("get", "/v1/tasks/{task}/versions/{number}"),
     "predict": ("post", "/v1/tasks/{task}/predict"),
+    "evaluate_task": ("post", "/v1/tasks/{task}/evaluate"),
     "list_base_models": ("get", "/v1/base-models"),
     "get_base_model": ("get", "/v1/base-models/{base_model}"),
     "get_limits": ("get", "/v1/limits"),
@@ -37,6 +38,7 @@ BODIES = {
     "add_examples": {"multipart/form-data"},
     "adapt_task": {"application/json"},
     "predict": {"image/*", "application/octet-stream", "multipart/form-data"},
+    "evaluate_task": {"multipart/form-data"},
 }
 
 
@@ -52,9 +54,10 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def task(client: httpx.Client) -> str:
-    """The id of a task with two classes and twelve examples."""
-    return str(create(client)["id"])
+def task(client: httpx.Client, operations: dict[str, dict[str, Any]]) -> str:
+    """The id of the task that the document's own example makes."""
+    examples = operations["create_task"]["requestBody"]["content"]["multipart/form-data"]["examples"]
+    return str(posted(client, "/v1/tasks", "multipart/form-data", examples["images"]["value"]).json()["id"])
 
 
 def posted(client: httpx.Client, address: str, media_type: str, body: Any) -> httpx.Response:  # noqa: ANN401  # JSON

@@ -101,3 +101,24 @@ def test_a_form_that_cannot_be_right_is_told(client: httpx.Client, address: str,
     response = client.post(address, files=parts)
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_the_nearest_examples_are_named_on_request(client: httpx.Client) -> None:
+    task = f"/v1/tasks/{create(client, n_way=4)['id']}"
+    examples = {item["id"]: item["label"] for item in client.get(f"{task}/examples").json()["items"]}
+    (prediction,) = client.post(f"{task}/predict", params={"nearest": 3}, content=png(2, seed=5)).json()["predictions"]
+    assert [examples[each["example_id"]] for each in prediction["nearest"]] == [
+        each["label"] for each in prediction["nearest"]
+    ]
+    similarities = [each["similarity"] for each in prediction["nearest"]]
+    assert len(similarities) == 3
+    assert similarities == sorted(similarities, reverse=True)
+    assert prediction["nearest"][0]["label"] == "bottom left"
+    assert "nearest" not in client.post(f"{task}/predict", content=png(2)).json()["predictions"][0]
+
+
+def test_examples_that_cannot_be_compared_are_told(client: httpx.Client) -> None:
+    address = f"/v1/tasks/{create(client, field('learner', 'maml'))['id']}/predict"
+    response = client.post(address, params={"nearest": 1}, content=png(0))
+    assert (response.status_code, response.json()["type"]) == (422, "/problems/invalid-option")
+    assert client.post(address, params={"nearest": 0}, content=png(0)).status_code == 422

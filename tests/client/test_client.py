@@ -6,7 +6,14 @@ import pytest
 from PIL import Image
 
 from service.client import Client, Task
-from service.errors import InvalidSupportSet, TaskNotFound, UnknownBaseModel, UploadRejected, VersionNotFound
+from service.errors import (
+    InvalidRequest,
+    InvalidSupportSet,
+    TaskNotFound,
+    UnknownBaseModel,
+    UploadRejected,
+    VersionNotFound,
+)
 from tests.image_factories import encoded
 
 DARK, LIGHT = (encoded(Image.new("L", (16, 16), grey), "PNG") for grey in (0, 255))
@@ -90,3 +97,29 @@ def test_base_models_and_limits_are_told(client: Client) -> None:
     assert [offer.name for offer in toy.learners] == ["ridge", "protonet", "anil", "maml"]
     assert client.limits().prediction_images == 64
     assert client.ready()
+
+
+def test_a_task_is_evaluated_on_labelled_images(client: Client, task: Task) -> None:
+    found = client.evaluate(task, {"dark": [DARK, GREYISH[0]], "light": [GREYISH[1], DARK]})
+    assert (found.basis, found.version, found.n_images, found.accuracy) == ("query-set", 1, 4, 0.75)
+    assert found.confusion == ((2, 0), (1, 1))
+    assert [(each.label, each.recall) for each in found.classes] == [("dark", 1.0), ("light", 0.5)]
+    assert found.thresholds[0].coverage == 1
+
+
+def test_images_of_other_classes_judge_the_unknown_score(client: Client, task: Task) -> None:
+    queries = [("dark", DARK), ("light", LIGHT), ("owl", GREYISH[0])]
+    with pytest.raises(UploadRejected, match="owl"):
+        client.evaluate(task, queries)
+    found = client.evaluate(task, queries, unknown_labels="count")
+    assert found.unknown is not None
+    assert found.unknown["labels"] == ["owl"]
+    with pytest.raises(InvalidRequest):
+        client.evaluate(task, [])
+
+
+def test_the_nearest_examples_are_named_on_request(client: Client, task: Task) -> None:
+    (found,) = client.predict(task, GREYISH[0], nearest=1).nearest
+    assert (found.label, found.example_id) == ("dark", next(client.examples(task)).id)
+    assert found.similarity <= 1
+    assert client.predict(task, GREYISH[0]).nearest == ()

@@ -27,6 +27,7 @@ from service.persistence.database import Database
 from service.usecases.base_models import BaseModels
 from service.usecases.decoding import Decoder
 from service.usecases.limits import Limits
+from service.usecases.nearest import NearestExamples
 from service.usecases.predictions import Predictions
 from service.usecases.serving import ServingVersions
 from service.usecases.tasks import NewTask, Tasks
@@ -58,7 +59,9 @@ class House:
         """Another process on the same data: nothing is left of the one before."""
         self.serving = ServingVersions(self.database)
         self.tasks = Tasks(self.database, self.engine, self.artifacts, self.base_models, self.decoder, self.serving)
-        self.predictions = Predictions(self.engine, self.base_models, self.decoder, self.serving)
+        self.predictions = Predictions(
+            self.engine, self.base_models, self.decoder, self.serving, NearestExamples(self.database, self.engine)
+        )
         await self.tasks.start()
 
     async def ready_task(self, **settings: Any) -> TaskView:  # noqa: ANN401  # fields of NewTask
@@ -84,7 +87,7 @@ async def open_house(url: str, folder: Path) -> AsyncIterator[House]:
     engine, base_models, decoder = FakeEngine(artifacts), BaseModels([folder / "models"]), Decoder(LIMITS)
     serving = ServingVersions(database)
     tasks = Tasks(database, engine, artifacts, base_models, decoder, serving)
-    predictions = Predictions(engine, base_models, decoder, serving)
+    predictions = Predictions(engine, base_models, decoder, serving, NearestExamples(database, engine))
     opened = House(database, engine, artifacts, base_models, decoder, serving, tasks, predictions, folder)
     await tasks.start()
     try:
