@@ -13,7 +13,19 @@ from typing import Final, NoReturn
 
 from fastapi import APIRouter, FastAPI
 
-from service.api import base_models, evaluations, examples, health, pages, predictions, problem_types, tasks, versions
+from service.api import (
+    base_models,
+    evaluations,
+    examples,
+    feedback,
+    health,
+    life,
+    pages,
+    predictions,
+    problem_types,
+    tasks,
+    versions,
+)
 from service.api.access import AccessGuard, AccessRules
 from service.api.deps import Lifecycle, Services
 from service.api.draining import DrainingServer, server_config
@@ -32,6 +44,8 @@ from service.telemetry import Metrics, configure_logging
 from service.usecases.base_models import SHIPPED, BaseModels
 from service.usecases.decoding import Decoder
 from service.usecases.evaluation import Evaluations
+from service.usecases.feedback import Feedback
+from service.usecases.life import TaskLife
 from service.usecases.nearest import NearestExamples
 from service.usecases.predictions import Predictions
 from service.usecases.retries import Retries
@@ -44,6 +58,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     versions.router,
     predictions.router,
     evaluations.router,
+    life.router,
+    feedback.router,
     base_models.router,
     health.router,
     problem_types.router,
@@ -197,13 +213,18 @@ def _build_parts(settings: Settings, engine: Engine | None) -> _Parts:
     decoder = Decoder(limits)
     serving = ServingVersions(database)
     predictions = Predictions(engine, models, decoder, serving, NearestExamples(database, engine))
+    task_cases = Tasks(database, engine, artifacts, models, decoder, serving)
     metrics = Metrics()
     metrics.registry.register(health.EngineCollector(engine.stats))
     services = Services(
-        tasks=Tasks(database, engine, artifacts, models, decoder, serving),
+        tasks=task_cases,
         retries=Retries(database),
         predictions=predictions,
         evaluations=Evaluations(database, predictions, serving, limits),
+        life=TaskLife(database, models, limits, serving),
+        feedback=Feedback(
+            database, engine, models, limits, intake=task_cases.intake, adaptations=task_cases.adaptations
+        ),
         base_models=models,
         limits=limits,
         deadline_s=settings.deadline_s,

@@ -3,9 +3,10 @@
     ServiceError
     |- MalformedRequest 400           the request cannot be parsed
     |- Unauthorized 401, Forbidden 403
-    |- NotFound 404                   TaskNotFound, ExampleNotFound, VersionNotFound, BaseModelNotFound
+    |- NotFound 404                   TaskNotFound, ClassNotFound, ExampleNotFound, VersionNotFound, BaseModelNotFound
     |- MethodNotAllowed 405
-    |- Conflict 409                   TaskNotReady, BaseModelGone, RequestInProgress
+    |- Conflict 409                   TaskNotReady, BaseModelGone, ExamplesNotKept, RequestInProgress
+    |- OriginalNotKept 410
     |- RequestTooLarge 413
     |- UnsupportedMediaType 415
     |- InvalidRequest 422             InvalidSupportSet, UnknownBaseModel, UnknownLearner, InvalidOption,
@@ -76,6 +77,10 @@ class TaskNotFound(NotFound):
     """No task has this id."""
 
 
+class ClassNotFound(NotFound):
+    """The task has no class with this label."""
+
+
 class ExampleNotFound(NotFound):
     """The task has no example with this id."""
 
@@ -108,8 +113,18 @@ class BaseModelGone(Conflict):
     """The base model that this version was adapted from is not loaded."""
 
 
+class ExamplesNotKept(Conflict):
+    """The task keeps too little of its examples for this."""
+
+
 class RequestInProgress(Conflict):
     """A request with this idempotency key is still running; try again after a pause."""
+
+
+class OriginalNotKept(ServiceError):
+    """The original image is not kept."""
+
+    status = 410
 
 
 class RequestTooLarge(ServiceError):

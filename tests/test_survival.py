@@ -16,6 +16,7 @@ from service.artifacts import FileArtifacts
 from service.client import Client
 from service.persistence.database import Database
 from service.persistence.examples import ExampleRows
+from service.usecases.serving import ServingVersions
 from service.usecases.sweeping import Sweeper
 from tests.api.toy_service import png
 from tests.databases import migrated_postgresql_url, migrated_sqlite_file, migrated_url, postgresql_url
@@ -170,7 +171,8 @@ async def orphans_after_sweep(folder: Path, url: str) -> set[str]:
     for path in files(folder):
         os.utime(path, (0, 0))
     database = Database(url)
-    await Sweeper(database, FileArtifacts(folder / "data" / "artifacts")).sweep()
+    artifacts = FileArtifacts(folder / "data" / "artifacts")
+    await Sweeper(database, artifacts, ServingVersions(database)).sweep()
     left = {path.name for path in files(folder)}
     named = await ExampleRows(database).named(sorted(left))
     await database.close()

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from service.api.evaluation_schemas import EvaluationFields
+from service.api.life_schemas import FeedbackFields
 from service.api.schemas import EmptyTaskBody, NewTaskFields
 
 _BINARY: Final = {"type": "string", "format": "binary"}
@@ -46,6 +47,13 @@ def query_set_body() -> dict[str, Any]:
     body = _body({"multipart/form-data": {"schema": _support_form(fields), "examples": _named("images", example)}})
     body["requestBody"]["required"] = False
     return body
+
+
+def feedback_body() -> dict[str, Any]:
+    """`openapi_extra` of feedback: labelled images and what to do with them."""
+    fields = {name: _form_field(schema) for name, schema in _schema(FeedbackFields)["properties"].items()}
+    example = _support_example() | {"adapt": "true", "wait": 30}
+    return _body({"multipart/form-data": {"schema": _support_form(fields), "examples": _named("images", example)}})
 
 
 def images_body() -> dict[str, Any]:

@@ -12,6 +12,8 @@ from service.errors import ExampleNotFound, ServiceError, TaskNotFound, VersionN
 from service.telemetry import Metrics
 from service.usecases.base_models import BaseModels
 from service.usecases.evaluation import Evaluations
+from service.usecases.feedback import Feedback
+from service.usecases.life import TaskLife
 from service.usecases.limits import Limits
 from service.usecases.predictions import Predictions
 from service.usecases.retries import Retries
@@ -49,6 +51,8 @@ class Services:
     retries: Retries
     predictions: Predictions
     evaluations: Evaluations
+    life: TaskLife
+    feedback: Feedback
     base_models: BaseModels
     limits: Limits
     deadline_s: float

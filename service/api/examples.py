@@ -17,9 +17,11 @@ from service.errors import (
     ArtifactDamaged,
     ArtifactMissing,
     ExampleNotFound,
+    ExamplesNotKept,
     IdempotencyKeyReused,
     InvalidRequest,
     InvalidSupportSet,
+    OriginalNotKept,
     RequestInProgress,
     StorageFull,
     TaskNotFound,
@@ -53,6 +55,7 @@ router = APIRouter(prefix="/v1/tasks/{task}/examples", tags=["examples"])
         201: {"description": "Stored.", "headers": REPLAYED_HEADERS},
         **problems(
             TaskNotFound,
+            ExamplesNotKept,
             RequestInProgress,
             IdempotencyKeyReused,
             InvalidRequest,
@@ -92,7 +95,7 @@ async def list_examples(
     summary="Get the original image",
     responses={
         200: {"description": "The bytes that were uploaded", "content": {"image/*": {"schema": _IMAGE}}},
-        **problems(TaskNotFound, ExampleNotFound, ArtifactMissing, ArtifactDamaged),
+        **problems(TaskNotFound, ExampleNotFound, OriginalNotKept, ArtifactMissing, ArtifactDamaged),
     },
 )
 async def get_example(task_id: TaskId, example_id: ExampleId, services: ServicesDep) -> Response:

@@ -37,12 +37,14 @@ _HEADERS: Final = {
 _HEADERS_OF: Final = {"202": ("Retry-After",), "401": ("WWW-Authenticate",), "503": ("Retry-After",)}
 _OF_TASK: Final = (
     "get_task",
+    "update_task",
     "delete_task",
     "add_examples",
     "list_examples",
     "adapt_task",
     "list_versions",
     "predict",
+    "give_feedback",
     "evaluate_task",
 )
 _DESCRIPTION: Final = """\
@@ -137,9 +139,11 @@ def _link(responses: dict[str, dict[str, Any]]) -> None:
     task = {"task": "$response.body#/id"}
     inside = {"task": "$request.path.task"}
     for status in ("201", "202"):
-        responses["create_task"][status]["links"] = dict(_links(_OF_TASK, task))
+        label = {"label": "$response.body#/classes/0/label"}
+        of_task = [*_links(_OF_TASK, task), *_links(("remove_class",), task | label)]
+        responses["create_task"][status]["links"] = dict(of_task)
         number = {"number": "$response.body#/number"}
-        responses["adapt_task"][status]["links"] = dict(_links(("get_version",), inside | number))
+        responses["adapt_task"][status]["links"] = dict(_links(("get_version", "activate_version"), inside | number))
     example = {"example": "$response.body#/items/0/id"}
     responses["add_examples"]["201"]["links"] = dict(_links(("get_example", "delete_example"), inside | example))
     model = {"base_model": "$response.body#/items/0/id"}

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from service.usecases.life import MAX_KEEP_S
 from service.usecases.tasks import NewTask
 from service.usecases.uploads import LabelledUpload
 
@@ -14,12 +15,22 @@ MAX_WAIT_S = 60.0
 DEFAULT_WAIT_S = 10.0
 MAX_METADATA_PAIRS = 50
 
+_STORE = (
+    "what is kept of the uploads once the task is adapted: the images; their features, which suffice to adapt again; "
+    "or nothing but the classifier"
+)
+_THRESHOLD = "answers whose top probability is below it are marked; the suggested one if left out"
+_KEEP_S = "seconds until the task is removed with all it has; for good if left out"
+
 Item = TypeVar("Item")
 
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 ProblemType = Annotated[str, AfterValidator(lambda name: name if name.startswith("/") else f"/problems/{name}")]
 Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False, strict=True)]
+Store = Literal["images", "features", "nothing"]
+Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+KeepS = Annotated[float, Field(ge=1, le=MAX_KEEP_S, allow_inf_nan=False)]
 Wait = Annotated[float, Field(ge=0, le=MAX_WAIT_S, allow_inf_nan=False, description="seconds to wait for the result")]
 
 
@@ -55,14 +66,30 @@ class EmptyTaskBody(_Taken):
         max_length=MAX_METADATA_PAIRS,
         description="pairs of your own; lists can be filtered by them",
     )
+    store: Store = Field("images", description=_STORE)
+    threshold: Annotated[Threshold, Field(strict=True)] | None = Field(None, description=_THRESHOLD)
+    keep_s: Annotated[KeepS, Field(strict=True)] | None = Field(None, description=_KEEP_S)
 
     def new_task(self, uploads: Sequence[LabelledUpload] = ()) -> NewTask:
         """The task in the words of the use cases."""
-        return NewTask(self.name, self.base_model, self.learner, self.prior, self.metadata, uploads)
+        return NewTask(
+            name=self.name,
+            base_model=self.base_model,
+            learner=self.learner,
+            prior=self.prior,
+            metadata=self.metadata,
+            uploads=uploads,
+            store=self.store,
+            threshold=self.threshold,
+            keep_s=self.keep_s,
+        )
 
 
 class NewTaskFields(EmptyTaskBody):
     """The fields of a form that creates a task, beside its images."""
+
+    threshold: Threshold | None = Field(None, description=_THRESHOLD)
+    keep_s: KeepS | None = Field(None, description=_KEEP_S)
 
     wait: Wait = DEFAULT_WAIT_S
 
@@ -107,6 +134,9 @@ class Task(_Answered):
     current_version: int | None = Field(description="the version that answers predictions")
     pending_version: int | None = Field(description="the version that is queued or being adapted")
     metadata: Mapping[str, str]
+    threshold: float | None = Field(description="as it was set; null is the one that the version suggests, if it does")
+    store: Store = Field(description="what is kept of the uploads once the task is adapted")
+    expires_at: datetime | None = Field(description="when the task is removed; null is never")
     created_at: datetime
     updated_at: datetime
 
@@ -121,6 +151,8 @@ class Example(_Answered):
     size_bytes: int
     width_px: int
     height_px: int
+    source: Literal["upload", "feedback"] = Field(description="how it came")
+    has_original: bool = Field(description="whether the original image is kept and can be had")
     created_at: datetime
 
 
@@ -175,6 +207,9 @@ class ImagePrediction(_Answered):
     label: str
     probability: float
     scores: tuple[Score, ...]
+    below_threshold: bool = Field(
+        description="the probability is below the task's threshold, or else the one that its version suggests"
+    )
     nearest: tuple[NearestExample, ...] | None = Field(None, description="best first; only where it was asked for")
 
 

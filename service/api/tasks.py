@@ -153,7 +153,8 @@ def _making_empty(new: NewTask, services: Services) -> Making:
 
 
 def _asked(new: NewTask, kind: str) -> list[Any]:
-    return [kind, new.name, new.base_model, new.learner, new.prior, new.metadata]
+    kept = [new.store, new.threshold, new.keep_s]
+    return [kind, new.name, new.base_model, new.learner, new.prior, new.metadata, *kept]
 
 
 def _answer(task: views.TaskView, *, is_adapted: bool) -> Answer:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from service.api.archives import read_archive
 from service.api.evaluation_schemas import EvaluationFields
 from service.api.forms import Form, parse_form
+from service.api.life_schemas import FeedbackFields
 from service.api.problems import RejectedFields, validation_problem
 from service.api.schemas import NewTaskFields
 from service.api.spool import FilePart, Spool
@@ -33,7 +34,9 @@ FORM: Final = "multipart/form-data"
 JSON: Final = "application/json"
 MAX_JSON_BYTES: Final = 2**20
 _OTHER_FIELDS: Final = 32
-_SCALARS: Final = frozenset(NewTaskFields.model_fields) | frozenset(EvaluationFields.model_fields)
+_SCALARS: Final = frozenset(
+    name for model in (NewTaskFields, EvaluationFields, FeedbackFields) for name in model.model_fields
+)
 _NEW_TASK: Final = frozenset(NewTaskFields.model_fields)
 _FILES: Final = frozenset({"files", "archive"})
 _REPEATED: Final = frozenset({"labels"})
@@ -66,6 +69,15 @@ async def read_query_set(
     """A form with images to evaluate on, and how."""
     form = await _support_form(request, spool, limits)
     fields = validated(EvaluationFields, _scalars(form, known=EvaluationFields.model_fields))
+    return await _some_uploads(form, limits), fields
+
+
+async def read_feedback(
+    request: Request, spool: Spool, limits: Limits
+) -> tuple[tuple[LabelledUpload, ...], FeedbackFields]:
+    """A form with images that are rightly labelled, and what to do with them."""
+    form = await _support_form(request, spool, limits)
+    fields = validated(FeedbackFields, _scalars(form, known=FeedbackFields.model_fields))
     return await _some_uploads(form, limits), fields
 
 

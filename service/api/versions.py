@@ -15,6 +15,7 @@ from service.errors import (
     BaseModelGone,
     EngineBusy,
     EngineNotReady,
+    ExamplesNotKept,
     IdempotencyKeyReused,
     InvalidOption,
     InvalidRequest,
@@ -47,6 +48,7 @@ router = APIRouter(prefix="/v1/tasks/{task}", tags=["versions"])
         **problems(
             TaskNotFound,
             BaseModelGone,
+            ExamplesNotKept,
             RequestInProgress,
             IdempotencyKeyReused,
             InvalidRequest,

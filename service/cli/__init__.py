@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import base_models, evaluations, learning, output, predictions, serving, tasks
+from service.cli import base_models, evaluations, learning, life, output, predictions, serving, tasks
 from service.cli.address import DEFAULT_URL, Address
 from service.errors import ServiceError
 
@@ -44,7 +44,9 @@ def build_app() -> typer.Typer:
         callback=_root,
     )
     serving.register(app)
-    evaluations.register(tasks.register(app))
+    group = tasks.register(app)
+    for commands in (evaluations, life):
+        commands.register(group)
     for part in (predictions, base_models, learning):
         part.register(app)
     return app

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from service.client import Client, ImageSource, Task, Version
 
 SERVICE_WAIT_S = 10.0
+SECONDS_A_DAY = 86400.0
 
 TaskName: TypeAlias = Annotated[str, typer.Argument(metavar="TASK", help="id, or a name that only one task has")]
 Source: TypeAlias = Annotated[
@@ -26,6 +27,9 @@ SkipBad: TypeAlias = Annotated[bool, typer.Option(help="leave out images that ar
 Wait: TypeAlias = Annotated[float, typer.Option(min=0, help="seconds to wait for the adaptation")]
 Learner: TypeAlias = Annotated[str | None, typer.Option(help="one that the base model offers")]
 VersionNumber: TypeAlias = Annotated[int | None, typer.Option(min=1, help="the newest ready one without it")]
+Store: TypeAlias = Annotated[
+    str | None, typer.Option(help="what is kept of the images once it is adapted: images, features, nothing")
+]
 Metadata: TypeAlias = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="may be repeated")]
 
 
@@ -48,20 +52,31 @@ def create(  # noqa: PLR0913  # each is an option of the command line
     learner: Learner = None,
     prior: Annotated[str | None, typer.Option(help="`balanced` or `support`")] = None,
     metadata: Metadata = None,
+    store: Store = None,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="mark answers below it")] = None,
+    keep_days: Annotated[float | None, typer.Option(min=0, help="remove the task after so many days")] = None,
     skip_bad: SkipBad = False,
     wait: Wait = 300.0,
     as_json: AsJson = False,
 ) -> None:
     """Make a task from the images of a folder, and adapt it."""
-    options = {"base_model": base_model, "learner": learner, "prior": prior, "metadata": _pairs(metadata) or None}
+    options = {
+        "base_model": base_model,
+        "learner": learner,
+        "prior": prior,
+        "metadata": pairs(metadata) or None,
+        "store": store,
+        "threshold": threshold,
+        "keep_s": None if keep_days is None else keep_days * SECONDS_A_DAY,
+    }
     images = images_of(source)
     with connect(ctx) as client:
         check_support_set(images, client.limits())
         task = client.create_empty_task(name, **options)  # type: ignore[arg-type]  # the service checks `prior`
         with told_if_half_made(client, task, source):
             send_examples(client, task, images, skip_bad=skip_bad)
-            task = _adapted(client, task, wait_s=wait)
-        _show(task, as_json=as_json)
+            task = adapted(client, task, wait_s=wait)
+        show_task(task, as_json=as_json)
 
 
 def add(  # noqa: PLR0913  # each is an option of the command line
@@ -84,8 +99,8 @@ def add(  # noqa: PLR0913  # each is an option of the command line
         with told_if_half_made(client, found, source):
             send_examples(client, found, missing, skip_bad=skip_bad)
             is_due = bool(missing) or found.current_version is None
-            found = _adapted(client, found, wait_s=wait) if adapt and is_due else client.task(found)
-        _show(found, as_json=as_json)
+            found = adapted(client, found, wait_s=wait) if adapt and is_due else client.task(found)
+        show_task(found, as_json=as_json)
 
 
 def adapt(  # noqa: PLR0913  # each is an option of the command line
@@ -100,10 +115,10 @@ def adapt(  # noqa: PLR0913  # each is an option of the command line
 ) -> None:
     """Adapt a task to its present examples as a new version."""
     with connect(ctx) as client:
-        found = _adapted(client, client.task(task), wait_s=wait, learner=learner, steps=steps, lr=lr)
+        found = adapted(client, client.task(task), wait_s=wait, learner=learner, steps=steps, lr=lr)
         if found.current_version is not None and found.pending_version is None:
             say(_how(client.version(found, found.current_version)))
-        _show(found, as_json=as_json)
+        show_task(found, as_json=as_json)
 
 
 def list_tasks(
@@ -115,7 +130,7 @@ def list_tasks(
 ) -> None:
     """List tasks, newest first."""
     with connect(ctx) as client:
-        tasks = list(client.tasks(state=state, metadata=_pairs(metadata)))
+        tasks = list(client.tasks(state=state, metadata=pairs(metadata)))
     if as_json:
         show_json(tasks)
         return
@@ -126,7 +141,7 @@ def list_tasks(
 def show(ctx: typer.Context, task: TaskName, *, as_json: AsJson = False) -> None:
     """Show a task."""
     with connect(ctx) as client:
-        _show(client.task(task), as_json=as_json)
+        show_task(client.task(task), as_json=as_json)
 
 
 def delete(
@@ -156,7 +171,7 @@ def images_of(source: Path) -> "list[tuple[str, ImageSource]]":
     return images
 
 
-def _adapted(client: "Client", task: "Task", *, wait_s: float, **options: Any) -> "Task":  # noqa: ANN401  # as in adapt
+def adapted(client: "Client", task: "Task", *, wait_s: float, **options: Any) -> "Task":  # noqa: ANN401  # as in adapt
     """The task after an adaptation, or as it is after wait_s."""
     version = client.adapt(task, wait_s=min(wait_s, SERVICE_WAIT_S), **options)
     if version.state in {"queued", "adapting"} and wait_s > SERVICE_WAIT_S:
@@ -174,15 +189,17 @@ def _how(version: "Version") -> str:
     return f"version {version.number} is adapted with {version.learner}" + (f", {steps}" if steps else "")
 
 
-def _pairs(items: Sequence[str] | None) -> dict[str, str]:
-    pairs = [item.partition("=") for item in items or ()]
-    wrong = [key for key, separator, _ in pairs if not (key and separator)]
+def pairs(items: Sequence[str] | None) -> dict[str, str]:
+    """The pairs of options that are `KEY=VALUE` each."""
+    found = [item.partition("=") for item in items or ()]
+    wrong = [key for key, separator, _ in found if not (key and separator)]
     if wrong:
         raise typer.BadParameter(f"expected KEY=VALUE, not {wrong[0]!r}", param_hint="--metadata")
-    return {key: value for key, _, value in pairs}
+    return {key: value for key, _, value in found}
 
 
-def _show(task: "Task", *, as_json: bool) -> None:
+def show_task(task: "Task", *, as_json: bool) -> None:
+    """A task as a table of facts, or as JSON."""
     if as_json:
         show_json(task)
         return
@@ -197,7 +214,13 @@ def _show(task: "Task", *, as_json: bool) -> None:
         "version": task.current_version,
         "created": task.created_at,
     }
-    show_table(("", ""), list(facts.items()))
+    told = {
+        "threshold": task.threshold,
+        "keeps": None if task.store == "images" else task.store,
+        "removed": task.expires_at,
+    }
+    rows = [*facts.items(), *((name, value) for name, value in told.items() if value is not None)]
+    show_table(("", ""), rows)
 
 
 def _row(task: "Task") -> tuple[object, ...]:

@@ -25,7 +25,7 @@ from service.client.answers import (
 from service.client.client import Client, TaskRef
 from service.client.connection import ServiceUnreachable
 from service.client.evaluations import ClassEvaluation, Evaluation, ThresholdEvaluation
-from service.client.uploads import Image, ImageSource, LabelledImage, LabelledImages, TaskOptions
+from service.client.uploads import Image, ImageSource, LabelledImage, LabelledImages, TaskChanges, TaskOptions
 
 __all__ = [
     "BaseModelCard",
@@ -45,6 +45,7 @@ __all__ = [
     "Score",
     "ServiceUnreachable",
     "Task",
+    "TaskChanges",
     "TaskClass",
     "TaskOptions",
     "TaskRef",

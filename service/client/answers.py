@@ -37,6 +37,9 @@ class Task:
         state: `empty`, `queued`, `adapting`, `ready` or `failed`.
         current_version: the number of the version that answers, None before there is one.
         pending_version: the number of the version that is queued or being adapted, if there is one.
+        threshold: as it was set; None is the suggested one.
+        store: what is kept of the uploads: `images`, `features` or `nothing`.
+        expires_at: when the task is removed, if ever.
     """
 
     id: str
@@ -49,6 +52,9 @@ class Task:
     current_version: int | None = None
     pending_version: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    threshold: float | None = None
+    store: str = "images"
+    expires_at: datetime | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -84,7 +90,12 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One stored support image with its class."""
+    """One stored support image with its class.
+
+    Attributes:
+        source: `upload` or `feedback`.
+        has_original: whether the original image is kept.
+    """
 
     id: str
     label: str
@@ -93,6 +104,8 @@ class Example:
     size_bytes: int | None = None
     width_px: int | None = None
     height_px: int | None = None
+    source: str = "upload"
+    has_original: bool = True
     created_at: datetime | None = None
 
 
@@ -119,6 +132,7 @@ class Prediction:
 
     Attributes:
         scores: the most probable class first; all of them, or the `top_k` that were asked for.
+        below_threshold: whether the probability is below the task's threshold, or else the suggested one.
         nearest: the most similar examples first, as many as were asked for.
         version: the number of the version that answered.
     """
@@ -128,6 +142,7 @@ class Prediction:
     scores: tuple[Score, ...] = ()
     filename: str | None = None
     version: int | None = None
+    below_threshold: bool = False
     nearest: tuple[NearestExample, ...] = ()
 
 
@@ -215,4 +230,6 @@ def parse(cls: type[_Answer], raw: Json) -> _Answer:
 
 
 def _times(raw: Json) -> dict[str, datetime]:
-    return {name: datetime.fromisoformat(raw[name]) for name in ("created_at", "updated_at") if raw.get(name)}
+    return {
+        name: datetime.fromisoformat(raw[name]) for name in ("created_at", "updated_at", "expires_at") if raw.get(name)
+    }

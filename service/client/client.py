@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self, TypeAlias, Unpack, overload
+from urllib.parse import quote
 
 import httpx
 
@@ -29,6 +30,7 @@ from service.client.uploads import (
     Image,
     ImageSource,
     LabelledImages,
+    TaskChanges,
     TaskOptions,
     form_fields,
     given,
@@ -158,6 +160,10 @@ class Client:
         except TaskNotFound:
             return self._task_by_name(task)
 
+    def update_task(self, task: TaskRef, **changes: Unpack[TaskChanges]) -> Task:
+        """The task after its name, metadata, threshold, or what it keeps, were changed; see `TaskChanges`."""
+        return task_from_json(self._connection.send("PATCH", self._path(task), json=changes).json())
+
     def delete_task(self, task: TaskRef) -> None:
         """Remove a task with its examples and versions."""
         self._connection.send("DELETE", self._path(task))
@@ -189,6 +195,31 @@ class Client:
         """Remove an example; the versions adapted on it stay."""
         self._connection.send("DELETE", self._example_path(task, example))
 
+    def remove_class(self, task: TaskRef, label: str) -> None:
+        """Remove a class with its examples; the versions that know it stay."""
+        self._connection.send("DELETE", f"{self._path(task)}/classes/{quote(label, safe='')}")
+
+    def give_feedback(
+        self,
+        task: TaskRef,
+        examples: LabelledImages,
+        *,
+        adapt: bool = False,
+        wait_s: float = ADAPT_WAIT_S,
+        idempotency_key: str | None = None,
+    ) -> list[Example]:
+        """The examples that images with their right labels became; with `adapt`, the task is adapted to them too.
+
+        Raises:
+            UploadRejected: some images cannot be used; `items` names each.
+        """
+        path, sources = f"{self._path(task)}/feedback", labelled_sources(examples)
+        fields = {"adapt": str(adapt).lower(), "wait": wait_s}
+        answer = send_labelled(
+            self._connection, path, sources, fields=fields, wait_s=wait_s + len(sources), key=idempotency_key
+        )
+        return [example_from_json(item) for item in answer["items"]]
+
     # Versions
 
     def adapt(
@@ -213,6 +244,11 @@ class Client:
     def version(self, task: TaskRef, number: int) -> Version:
         """One version of a task."""
         return version_from_json(self._connection.get(f"{self._path(task)}/versions/{number}").json())
+
+    def activate(self, task: TaskRef, number: int, *, idempotency_key: str | None = None) -> Task:
+        """The task once a ready version answers, until another one is activated or a newer one becomes ready."""
+        path = f"{self._path(task)}/versions/{number}/activate"
+        return task_from_json(self._connection.make(path, key=idempotency_key).json())
 
     def wait_until_ready(self, task: TaskRef, *, timeout_s: float = 300.0) -> Task:
         """The task, once its newest version is ready.

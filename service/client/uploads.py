@@ -51,12 +51,36 @@ class TaskOptions(TypedDict, total=False):
         learner: the base model's default where it is not given.
         prior: `balanced`, `support`, or a probability by label.
         metadata: strings by key, to find the task by.
+        store: what is kept of the uploads once the task is adapted; the images where it is not given.
+        threshold: answers below it are marked; the suggested one where it is not given.
+        keep_s: seconds until the task is removed; for good where it is not given.
     """
 
     base_model: str | None
     learner: str | None
     prior: Literal["balanced", "support"] | Mapping[str, float] | None
     metadata: Mapping[str, str] | None
+    store: Literal["images", "features", "nothing"] | None
+    threshold: float | None
+    keep_s: float | None
+
+
+class TaskChanges(TypedDict, total=False):
+    """What to change of a task; what is left out stays as it is.
+
+    Attributes:
+        name: None takes it away.
+        metadata: pairs to set; a key with None is removed, others stay; None removes all.
+        threshold: answers below it are marked; None takes the suggested one.
+        store: what is kept of the uploads.
+        keep_s: seconds from now until the task is removed; None keeps it for good.
+    """
+
+    name: str | None
+    metadata: Mapping[str, str | None] | None
+    threshold: float | None
+    store: Literal["images", "features", "nothing"]
+    keep_s: float | None
 
 
 def image_source(image: Image) -> ImageSource:
@@ -129,9 +153,9 @@ def batches(sizes_bytes: Iterable[int], *, max_images: int, max_bytes: int) -> I
 
 
 def form_fields(options: TaskOptions) -> dict[str, Any]:
-    """The options as form fields: what is not a string is JSON."""
+    """The options as form fields: what is a mapping is JSON."""
     fields = given(dict(options)).items()
-    return {name: value if isinstance(value, str) else json.dumps(dict(value)) for name, value in fields}
+    return {name: json.dumps(dict(value)) if isinstance(value, Mapping) else value for name, value in fields}
 
 
 def given(fields: dict[str, Any]) -> dict[str, Any]:

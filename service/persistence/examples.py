@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.errors import ExampleNotFound, InvalidSupportSet, RequestTooLarge
+from service.errors import ExampleNotFound, ExamplesNotKept, InvalidSupportSet, RequestTooLarge
 from service.persistence.cursors import cursor_of_id, id_of_cursor
 from service.persistence.database import Database
 from service.persistence.idempotency import note_created
@@ -34,6 +34,7 @@ class ExampleRows:
 
         Raises:
             TaskNotFound: there is no such task.
+            ExamplesNotKept: the task keeps nothing of its examples, and was adapted.
             RequestTooLarge, InvalidSupportSet: the task has no room for so many examples or classes.
         """
         async with self._database.write() as session:
@@ -106,7 +107,7 @@ class ExampleRows:
                         digest for digest in await session.scalars(select(column).where(column.in_(batch))) if digest
                     )
             for data in await session.scalars(select(Version.support).where(Version.state.in_(UNFINISHED))):
-                named.update(member.digest for member in unpack_support(data))
+                named.update(member.digest for member in unpack_support(data) if member.digest)
         return frozenset(named.intersection(digests))
 
 
@@ -114,10 +115,16 @@ async def insert_examples(session: AsyncSession, task: Task, examples: Sequence[
     """Add examples to a task that is new or locked; new classes follow those it has, in order of appearance.
 
     Raises:
+        ExamplesNotKept: the task keeps nothing of its examples, and was adapted.
         RequestTooLarge, InvalidSupportSet: the task has no room for so many examples or classes.
     """
     if not examples:
         return
+    if task.store == "nothing" and task.current_version is not None:
+        raise ExamplesNotKept(
+            "the task keeps nothing of its examples (store is 'nothing'), so that it cannot learn from more; "
+            "make a new task"
+        )
     stored = await session.scalars(select(TaskClass).where(TaskClass.task_id == task.id).order_by(TaskClass.position))
     classes = {row.label: row for row in stored}
     _check_room(classes, examples, room)
@@ -154,6 +161,7 @@ def _values(task: Task, own_class: TaskClass, example: ExampleRecord) -> dict[st
         "width_px": example.width_px,
         "height_px": example.height_px,
         "looks_drawn": example.looks_drawn,
+        "source": example.source,
     }
 
 

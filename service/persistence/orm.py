@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, MetaData, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from service.persistence.columns import UtcDateTime, utc_now
@@ -55,7 +55,14 @@ class Base(DeclarativeBase):
 
 
 class Task(Base):
-    """One classification problem of a client."""
+    """One classification problem of a client.
+
+    Attributes:
+        current_version: the number of the version that serves: the newest that is ready, or the one activated since.
+        threshold: below this top probability an answer is no answer; None leaves it to what the version suggests.
+        store: what is kept of the uploads: `images`, `features` or `nothing`; see `life.py`.
+        expires_at: when the task goes, by the database's clock; None is never.
+    """
 
     __tablename__ = "task"
     __table_args__ = (Index(None, "state", "id"),)
@@ -68,6 +75,9 @@ class Task(Base):
     prior: Mapped[Any] = mapped_column(JSON)
     current_version: Mapped[int | None]
     pending_version: Mapped[int | None]
+    threshold: Mapped[float | None] = mapped_column(Double)
+    store: Mapped[str] = mapped_column(String(16), default="images", server_default="images")
+    expires_at: Mapped[datetime | None] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
 
@@ -84,7 +94,10 @@ class TaskMetadata(Base):
 
 
 class TaskClass(Base):
-    """One class of a task; it lives as long as it has examples. `position` orders the classes of a task."""
+    """One class of a task; `position` orders them.
+
+    It lives as long as it has examples; where the task stores nothing, it stays with none, as the name of a class.
+    """
 
     __tablename__ = "task_class"
     __table_args__ = (UniqueConstraint("task_id", "label"),)
@@ -100,10 +113,11 @@ class Example(Base):
     """One stored support image.
 
     Attributes:
-        digest: of the original bytes, an artifact.
+        digest: of the original bytes, an artifact; None once they are not kept.
         looks_drawn: what `imaging` said about the image, for the choice of a base model.
         features_digest: artifact with the features of this example under the base model `features_base_model` (a
             digest), at row `features_row`; all three None until an adaptation stored them.
+        source: `upload` or `feedback`.
     """
 
     __tablename__ = "example"
@@ -112,7 +126,7 @@ class Example(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     task_id: Mapped[UUID] = mapped_column(ForeignKey("task.id", ondelete="CASCADE"))
     class_id: Mapped[UUID] = mapped_column(ForeignKey("task_class.id", ondelete="CASCADE"), index=True)
-    digest: Mapped[str] = mapped_column(String(DIGEST_CHARS), index=True)
+    digest: Mapped[str | None] = mapped_column(String(DIGEST_CHARS), index=True)
     filename: Mapped[str | None] = mapped_column(String(FILENAME_CHARS))
     media_type: Mapped[str] = mapped_column(String(100))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
@@ -122,6 +136,7 @@ class Example(Base):
     features_digest: Mapped[str | None] = mapped_column(String(DIGEST_CHARS), index=True)
     features_row: Mapped[int | None]
     features_base_model: Mapped[str | None] = mapped_column(String(DIGEST_CHARS))
+    source: Mapped[str] = mapped_column(String(16), default="upload", server_default="upload")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

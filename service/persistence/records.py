@@ -1,6 +1,6 @@
 """What the use cases hand to the tables: values that are not stored yet."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,22 @@ class TaskRecord:
     learner: str | None
     prior: Any
     metadata: Mapping[str, str]
+    store: str = "images"
+    threshold: float | None = None
+    keep_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChange:
+    """What to change of a task.
+
+    Attributes:
+        fields: new values by column; `keep_s`, seconds from now, stands for `expires_at`.
+        metadata: the pairs that a task has after it, of those before; may refuse by raising.
+    """
+
+    fields: Mapping[str, Any]
+    metadata: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +47,7 @@ class ExampleRecord:
     width_px: int
     height_px: int
     looks_drawn: bool
+    source: str = "upload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +101,9 @@ class TaskSnapshot:
     Attributes:
         classes: in the order of the head's rows.
         looks_drawn: for each example in that order, what `imaging` said about it.
+        store: what it keeps of its uploads.
+        is_adapted: whether some version is ready.
+        features_only: base models, by digest, whose features are all that is kept of some examples.
     """
 
     base_model: str | None
@@ -91,6 +111,9 @@ class TaskSnapshot:
     prior: Any
     classes: tuple[ClassCount, ...]
     looks_drawn: tuple[bool, ...]
+    store: str = "images"
+    is_adapted: bool = False
+    features_only: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +121,13 @@ class SupportRow:
     """One example of a version's support set.
 
     Attributes:
+        digest: of the original bytes; None if they are not kept.
         label: its class, by the order of the head's rows.
         features: digest and row of its features under the version's base model, if they are stored.
     """
 
     example_id: UUID
-    digest: str
+    digest: str | None
     label: int
     features: tuple[str, int] | None
 

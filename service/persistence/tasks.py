@@ -13,10 +13,12 @@ from service.persistence.cursors import cursor_of_id, id_of_cursor
 from service.persistence.database import Database
 from service.persistence.examples import insert_examples
 from service.persistence.idempotency import note_created
+from service.persistence.life import expiry
 from service.persistence.locks import task_not_found
 from service.persistence.orm import Task, TaskClass, TaskMetadata, Version
+from service.persistence.present import present_support
 from service.persistence.records import ExampleRecord, Lease, Run, TaskRecord, TaskRoom, VersionRecord
-from service.persistence.versions import MAX_NUMBER, insert_version, present_support
+from service.persistence.versions import MAX_NUMBER, insert_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,11 @@ class StoredTask:
 
 @dataclass(frozen=True, slots=True)
 class ServingRow:
-    """A task's state and, where it exists, the version that was asked for."""
+    """A task's state and threshold and, where it exists, the version that was asked for."""
 
     task_state: str
     version: Version | None
+    threshold: float | None
 
 
 class TaskRows:
@@ -116,7 +119,7 @@ class TaskRows:
         """
         wanted = Task.current_version if number is None else min(number, MAX_NUMBER)
         query = (
-            select(Task.state, Version)
+            select(Task.state, Version, Task.threshold)
             .outerjoin(Version, (Version.task_id == Task.id) & (Version.number == wanted))
             .where(Task.id == task_id)
         )
@@ -124,11 +127,20 @@ class TaskRows:
             found = (await session.execute(query)).first()
         if found is None:
             raise task_not_found(task_id)
-        return ServingRow(found[0], found[1])
+        return ServingRow(found[0], found[1], found[2])
 
 
 async def _insert_task(session: AsyncSession, task: TaskRecord) -> Task:
-    row = Task(id=task.id, name=task.name, base_model=task.base_model, learner=task.learner, prior=task.prior)
+    row = Task(
+        id=task.id,
+        name=task.name,
+        base_model=task.base_model,
+        learner=task.learner,
+        prior=task.prior,
+        threshold=task.threshold,
+        store=task.store,
+        expires_at=expiry(task.keep_s),
+    )
     session.add(row)
     await session.flush()
     pairs = [{"task_id": task.id, "key": key, "value": value} for key, value in task.metadata.items()]

@@ -1,7 +1,6 @@
 """Statements about versions: who adapts them, and what they became."""
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
@@ -12,11 +11,12 @@ from service.persistence.columns import database_time, utc_now
 from service.persistence.cursors import cursor_of_number, number_of_cursor
 from service.persistence.database import Database
 from service.persistence.idempotency import note_created
+from service.persistence.life import obey_store
 from service.persistence.locks import lock_task, lock_task_to_change, require_task
-from service.persistence.orm import Example, Task, TaskClass, Version
+from service.persistence.orm import Example, Task, Version
+from service.persistence.present import PresentSupport, present_support, snapshot
 from service.persistence.records import (
     Claim,
-    ClassCount,
     FinishedAdaptation,
     Lease,
     Run,
@@ -25,7 +25,7 @@ from service.persistence.records import (
     TaskSnapshot,
     VersionRecord,
 )
-from service.persistence.support import SupportMember, pack_support, unpack_support
+from service.persistence.support import pack_support, unpack_support
 
 UNFINISHED = ("queued", "adapting")
 MAX_NUMBER = 2**31 - 1
@@ -51,7 +51,7 @@ class VersionRows:
         async with self._database.write() as session:
             task = await lock_task_to_change(session, task_id)
             present = await present_support(session, task.id)
-            record = plan(TaskSnapshot(task.base_model, task.learner, task.prior, present.classes, present.looks_drawn))
+            record = plan(snapshot(task, present))
             task.base_model = task.base_model or record.base_model
             task.learner = task.learner or record.learner
             version = await insert_version(session, task, record, present, lease)
@@ -175,7 +175,10 @@ class VersionRows:
         await self._change(claim, fail)
 
     async def finish(self, claim: Claim, finished: FinishedAdaptation) -> bool:
-        """Make the version ready and keep the features of its examples; False if it is not the owner's any more."""
+        """Make the version ready, and keep of its examples what the task says; False if it is not the owner's any more.
+
+        It serves from then on, unless one that was made after it is ready already.
+        """
 
         def finish(version: Version) -> None:
             version.artifact, version.n_bytes = finished.artifact, finished.n_bytes
@@ -183,44 +186,27 @@ class VersionRows:
             _set_state(version, "ready")
             _end_lease(version)
 
-        return await self._change(claim, finish, finished.features)
-
-    async def _change(
-        self, claim: Claim, change: Callable[[Version], None], features: StoredFeatures | None = None
-    ) -> bool:
         async with self._database.write() as session:
             task = await lock_task(session, claim.task_id)
-            owned = (Version.id == claim.version_id, Version.lease_owner == claim.owner, Version.state.in_(UNFINISHED))
-            version = await session.scalar(select(Version).where(*owned))
+            version = await _owned(session, claim)
             if task is None or version is None:
                 return False
-            change(version)
+            finish(version)
+            if version.number > await _newest_ready(session, version):
+                task.current_version = version.number
             await _show_versions(session, task)
-            if features is not None:
-                await _store_features(session, features)
+            if finished.features is not None:
+                await _store_features(session, finished.features)
+            await obey_store(session, task)
             return True
 
-
-@dataclass(frozen=True, slots=True)
-class PresentSupport:
-    """The examples that a task has, ordered by class and age."""
-
-    classes: tuple[ClassCount, ...]
-    members: tuple[SupportMember, ...]
-    looks_drawn: tuple[bool, ...]
-
-
-async def present_support(session: AsyncSession, task_id: UUID) -> PresentSupport:
-    """What a version of the task would be adapted on."""
-    query = (
-        select(TaskClass.label, Example.id, Example.digest, Example.looks_drawn)
-        .join(TaskClass, Example.class_id == TaskClass.id)
-        .where(Example.task_id == task_id)
-        .order_by(TaskClass.position, Example.id)
-    )
-    rows = (await session.execute(query)).all()
-    members = tuple(SupportMember(row[1], row[2]) for row in rows)
-    return PresentSupport(_counts([row[0] for row in rows]), members, tuple(row[3] for row in rows))
+    async def _change(self, claim: Claim, change: Callable[[Version], None]) -> None:
+        async with self._database.write() as session:
+            task = await lock_task(session, claim.task_id)
+            version = await _owned(session, claim)
+            if task is not None and version is not None:
+                change(version)
+                await _show_versions(session, task)
 
 
 async def insert_version(
@@ -248,6 +234,17 @@ async def insert_version(
     return version
 
 
+async def _owned(session: AsyncSession, claim: Claim) -> Version | None:
+    owned = (Version.id == claim.version_id, Version.lease_owner == claim.owner, Version.state.in_(UNFINISHED))
+    return await session.scalar(select(Version).where(*owned))
+
+
+async def _newest_ready(session: AsyncSession, but: Version) -> int:
+    """The highest number of a ready version of the same task, another than this one; 0 if there is none."""
+    others = (Version.task_id == but.task_id, Version.state == "ready", Version.id != but.id)
+    return await session.scalar(select(func.max(Version.number)).where(*others)) or 0
+
+
 def _is_free() -> ColumnElement[bool]:
     return or_(Version.lease_owner.is_(None), Version.lease_expires_at < database_time())
 
@@ -261,16 +258,11 @@ def _end_lease(version: Version) -> None:
     version.lease_expires_at = None
 
 
-def _counts(labels: Sequence[str]) -> tuple[ClassCount, ...]:
-    return tuple(ClassCount(label, labels.count(label)) for label in dict.fromkeys(labels))
-
-
 async def _show_versions(session: AsyncSession, task: Task) -> None:
     """Write into the task's row what it shows of its versions."""
     await session.flush()
     query = select(Version.number, Version.state).where(Version.task_id == task.id).order_by(Version.number)
     states = {row[0]: row[1] for row in await session.execute(query)}
-    task.current_version = max((number for number, state in states.items() if state == "ready"), default=None)
     task.pending_version = max((number for number, state in states.items() if state in UNFINISHED), default=None)
     task.state = "ready" if task.current_version is not None else states[max(states)]
     task.updated_at = utc_now()

@@ -211,6 +211,14 @@ class Adaptations:
         return True
 
 
+async def ended_within(running: asyncio.Task[bool], wait_s: float) -> bool:
+    """Whether the adaptation is over after at most wait_s, which is never said at once."""
+    if wait_s <= 0:
+        return False
+    done, _ = await asyncio.wait({running}, timeout=wait_s)
+    return running in done and not running.cancelled() and running.result()
+
+
 def _features(version: Version, support: Support, result: AdaptResult) -> StoredFeatures | None:
     if result.features is None:
         return None

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from service.errors import (
     BaseModelGone,
     BaseModelNotFound,
+    ExamplesNotKept,
     InvalidOption,
     InvalidRequest,
     InvalidSupportSet,
@@ -50,17 +51,46 @@ def planned_version(task: TaskSnapshot, wish: Wish, base_models: BaseModels, lim
     Raises:
         InvalidSupportSet: the classes are too few or too many.
         BaseModelGone: the task's base model is not loaded.
+        ExamplesNotKept: the task does not keep what this needs.
         UnknownBaseModel: the task names none, and none is loaded.
         UnknownLearner, InvalidOption: the base model does not offer this.
     """
+    check_is_kept(task)
     check_classes(task.classes, limits)
     card = chosen_base_model(task, base_models)
     learner = wish.learner or task.learner or card.header.default_learner
     offer = offered(card, learner)
     check_options(learner, offer, wish.options)
+    _check_kept(task, card, learner, offer)
     prior_of_classes(task.prior, task.classes)
     settings = {**offer.settings, **wish.options, _PRIOR: task.prior}
     return VersionRecord(new_id(), learner, card.id, card.digest, settings)
+
+
+def check_is_kept(task: TaskSnapshot) -> None:
+    """Return if the task still keeps examples to adapt to.
+
+    Raises:
+        ExamplesNotKept: it does not.
+    """
+    if task.store == "nothing" and task.is_adapted:
+        raise ExamplesNotKept(
+            "the task keeps nothing of its examples (store is 'nothing'), so that it cannot be adapted again; "
+            "make a new task"
+        )
+
+
+def _check_kept(task: TaskSnapshot, card: BaseModelCard, learner: str, offer: LearnerOffer) -> None:
+    if task.store == "features" and offer.adapts != "head":
+        raise InvalidOption(
+            f"the learner {learner!r} adapts the whole network and needs the images themselves, but the task keeps "
+            "features only; take a learner that adapts the head, or set store to 'images'"
+        )
+    if task.features_only and (task.features_only != {card.digest} or offer.adapts != "head"):
+        raise ExamplesNotKept(
+            f"the originals of some examples are not kept, and their features are no use to {learner!r} on base model "
+            f"{card.id!r} of digest {card.digest}; add the images again"
+        )
 
 
 def check_classes(classes: Sequence[ClassCount], limits: Limits) -> None:
@@ -100,6 +130,14 @@ def candidates(base_model: str | None, base_models: BaseModels) -> tuple[BaseMod
         return base_models.candidates() if base_model is None else (base_models.get(base_model),)
     except BaseModelNotFound as error:
         raise UnknownBaseModel(error.message) from None
+
+
+def cards_of(base_model: str | None, base_models: BaseModels) -> tuple[BaseModelCard, ...]:
+    """The base models whose format the examples of a task must decode to."""
+    try:
+        return candidates(base_model, base_models)
+    except UnknownBaseModel:
+        return candidates(None, base_models)
 
 
 def offered(card: BaseModelCard, learner: str) -> LearnerOffer:

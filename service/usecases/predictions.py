@@ -82,9 +82,7 @@ class Predictions:
         except TimeoutError:
             raise DeadlineExceeded(f"there was no answer within {deadline_s:g} s") from None
         names = [upload.filename for upload in uploads]
-        predictions = [
-            _prediction(name, row, serving.labels, top_k) for name, row in zip(names, probabilities, strict=True)
-        ]
+        predictions = [_prediction(name, row, serving, top_k) for name, row in zip(names, probabilities, strict=True)]
         if nearest is not None:
             predictions = [replace(each, nearest=best) for each, best in zip(predictions, found, strict=True)]
         return PredictionView(task_id, serving.number, tuple(predictions), watch.timings_ms())
@@ -135,8 +133,9 @@ class _Watch:
 
 
 def _prediction(
-    filename: str | None, probabilities: NDArray[np.float32], labels: Sequence[str], top_k: int | None
+    filename: str | None, probabilities: NDArray[np.float32], serving: ServingVersion, top_k: int | None
 ) -> ImagePrediction:
     order = np.argsort(-probabilities, kind="stable")[:top_k]
-    scores = tuple(ScoreView(labels[index], float(probabilities[index])) for index in order)
-    return ImagePrediction(filename, scores[0].label, scores[0].probability, scores)
+    scores = tuple(ScoreView(serving.labels[index], float(probabilities[index])) for index in order)
+    is_below = serving.threshold is not None and scores[0].probability < serving.threshold
+    return ImagePrediction(filename, scores[0].label, scores[0].probability, scores, is_below)

@@ -1,12 +1,14 @@
 """Which version answers for a task: a bounded map in front of the database.
 
 Why: a ready version never changes, and one SELECT costs more than the rest of a prediction. What can change is which
-version serves, and whether the task exists; a change through this process drops the task's entries.
+version serves, the threshold, and whether the task exists; a change through this process drops the task's entries.
 """
 
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from service.errors import TaskNotReady, VersionNotFound
@@ -21,12 +23,18 @@ _ALONE_AGE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ServingVersion:
-    """What a prediction needs of a ready version; `labels` in the order of the probabilities."""
+    """What a prediction needs of a ready version.
+
+    Attributes:
+        labels: in the order of the probabilities.
+        threshold: the task's, or else the one that the version's report suggests, if it does.
+    """
 
     number: int
     base_model_digest: str
     artifact: str
     labels: tuple[str, ...]
+    threshold: float | None = None
 
 
 class ServingVersions:
@@ -78,19 +86,27 @@ class ServingVersions:
         if version is None:
             if number is not None:
                 raise VersionNotFound(f"task {task_id} has no version {number}")
-            raise TaskNotReady(f"task {task_id} is {found.task_state}; {_advice(found.task_state)}")
+            raise TaskNotReady(f"task {task_id} is {found.task_state}; {advice(found.task_state)}")
         if version.state != "ready" or version.artifact is None:
             raise TaskNotReady(
-                f"version {version.number} of task {task_id} is {version.state}; {_advice(version.state)}"
+                f"version {version.number} of task {task_id} is {version.state}; {advice(version.state)}"
             )
-        return ServingVersion(version.number, version.base_model_digest, version.artifact, _labels(version))
+        threshold = suggested_threshold(version.report) if found.threshold is None else found.threshold
+        return ServingVersion(version.number, version.base_model_digest, version.artifact, _labels(version), threshold)
 
 
 def _labels(version: Version) -> tuple[str, ...]:
     return tuple(label for label, _ in version.classes)
 
 
-def _advice(state: str) -> str:
+def suggested_threshold(report: Mapping[str, Any]) -> float | None:
+    """The threshold that a version's report suggests, if it does."""
+    suggested = (report.get("threshold") or {}).get("suggested")
+    return None if suggested is None else float(suggested)
+
+
+def advice(state: str) -> str:
+    """What to do about a task or version in this state, which cannot answer."""
     return {
         "empty": "add examples and adapt it",
         "failed": "its versions tell why",

@@ -9,7 +9,7 @@ import numpy as np
 
 from service.artifacts import ArtifactStore
 from service.engine.base import AdaptRequest, FeatureRow, Pixels
-from service.errors import BaseModelGone
+from service.errors import BaseModelGone, ExamplesNotKept
 from service.metalearning.header import InputFormat
 from service.persistence.database import Database
 from service.persistence.orm import Version
@@ -59,6 +59,7 @@ class Supports:
         Raises:
             BaseModelGone: the version's base model is not loaded.
             UploadRejected, ArtifactError: an original cannot be used any more.
+            ExamplesNotKept: an original that is needed is not kept.
         """
         card = self._base_model(version)
         rows = await self._versions.support(version)
@@ -96,14 +97,16 @@ class Supports:
         return card
 
     async def _pixels(self, rows: Sequence[SupportRow], wanted: InputFormat) -> Pixels:
-        sources = [
-            Source(
-                Upload(None, 0, partial(self._artifacts.get, row.digest)), f"/examples/{row.example_id}", blocks=True
-            )
-            for row in rows
-        ]
+        reads = [(row.example_id, partial(self._artifacts.get, _original(row))) for row in rows]
+        sources = [Source(Upload(None, 0, read), f"/examples/{id_}", blocks=True) for id_, read in reads]
         decoded = await self._decoder.decode(sources, [wanted])
         return stacked([image.arrays[0] for image in decoded], wanted)
+
+
+def _original(row: SupportRow) -> str:
+    if row.digest is None:
+        raise ExamplesNotKept(f"the original of example {row.example_id} is not kept, and it is needed for this")
+    return row.digest
 
 
 def stacked(arrays: Sequence[Pixels], wanted: InputFormat) -> Pixels:

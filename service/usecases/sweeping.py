@@ -1,4 +1,4 @@
-"""Removing what nothing needs any more: idempotency keys that are old, and files.
+"""Removing what nothing needs any more: tasks whose time is over, idempotency keys that are old, and files.
 
 A delete removes rows only; the sweep removes the files that it left without a name.
 """
@@ -12,7 +12,9 @@ from service.artifacts import ArtifactStore
 from service.persistence.database import Database
 from service.persistence.examples import ExampleRows
 from service.persistence.idempotency import KeyRows
+from service.persistence.life import LifeRows
 from service.telemetry import log_failure
+from service.usecases.serving import ServingVersions
 
 SWEEP_EVERY_S = 60.0
 _ANSWER_S = 60.0
@@ -21,10 +23,19 @@ log = logging.getLogger(__name__)
 
 
 class Sweeper:
-    """Sweeps the artifacts and the keys when it starts and every minute."""
+    """Sweeps the tasks, the artifacts and the keys when it starts and every minute."""
 
-    def __init__(self, database: Database, artifacts: ArtifactStore, *, every_s: float = SWEEP_EVERY_S) -> None:
+    def __init__(
+        self,
+        database: Database,
+        artifacts: ArtifactStore,
+        serving: ServingVersions,
+        *,
+        every_s: float = SWEEP_EVERY_S,
+    ) -> None:
         self._rows = ExampleRows(database)
+        self._life = LifeRows(database)
+        self._serving = serving
         self._keys = KeyRows(database)
         self._artifacts = artifacts
         self._every_s = every_s
@@ -45,6 +56,7 @@ class Sweeper:
     async def _sweep_for_ever(self) -> None:
         while not self._stopping.is_set():
             try:
+                await self.expire()
                 removed = await self.sweep()
                 if removed:
                     log.info("swept %d files that nothing names", removed)
@@ -57,6 +69,13 @@ class Sweeper:
                 await asyncio.wait_for(self._stopping.wait(), self._every_s)
             except TimeoutError:
                 continue
+
+    async def expire(self) -> None:
+        """Remove the tasks whose time is over; their files go with a later sweep."""
+        while removed := await self._life.expire():
+            for task_id in removed:
+                self._serving.drop(task_id)
+            log.info("removed %d tasks whose time was over", len(removed))
 
     async def sweep(self) -> int:
         """Remove old files that no row names; gives how many."""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from service.artifacts import ArtifactStore
 from service.engine.base import Engine
-from service.errors import InvalidRequest, UnknownBaseModel
+from service.errors import InvalidRequest, OriginalNotKept
 from service.persistence.database import Database
 from service.persistence.examples import ExampleRows
 from service.persistence.ids import new_id
@@ -16,14 +16,16 @@ from service.persistence.orm import Version
 from service.persistence.records import Lease, Run, TaskRecord, TaskRoom, TaskSnapshot, VersionRecord
 from service.persistence.tasks import TaskRows
 from service.persistence.versions import VersionRows
-from service.usecases.adaptations import Adaptations
+from service.usecases.adaptations import Adaptations, ended_within
 from service.usecases.base_models import BaseModelCard, BaseModels
 from service.usecases.decoding import Decoder
 from service.usecases.intake import DecodedUploads, Intake, class_counts
+from service.usecases.life import checked_keep_s, checked_store, checked_threshold
 from service.usecases.plans import (
     Prior,
     Wish,
     candidates,
+    cards_of,
     check_classes,
     check_learner,
     checked_prior,
@@ -49,10 +51,17 @@ class NewTask:
     prior: Prior = "balanced"
     metadata: Mapping[str, str] = field(default_factory=dict)
     uploads: Sequence[LabelledUpload] = ()
+    store: str = "images"
+    threshold: float | None = None
+    keep_s: float | None = None
 
 
 class Tasks:
-    """The use cases of tasks; `start` and `stop` bound the work that goes on without a client."""
+    """The use cases of tasks; `start` and `stop` bound the work that goes on without a client.
+
+    Attributes:
+        intake, adaptations: what other use cases take images in and adapt with.
+    """
 
     def __init__(
         self,
@@ -71,19 +80,19 @@ class Tasks:
         self._task_rows = TaskRows(database)
         self._example_rows = ExampleRows(database)
         self._version_rows = VersionRows(database)
-        self._intake = Intake(artifacts, decoder)
+        self.intake = Intake(artifacts, decoder)
         supports = Supports(database, artifacts, base_models, decoder)
-        self._adaptations = Adaptations(database, engine, supports, serving)
-        self._sweeper = Sweeper(database, artifacts)
+        self.adaptations = Adaptations(database, engine, supports, serving)
+        self._sweeper = Sweeper(database, artifacts, serving)
 
     async def start(self) -> None:
         """Finish what an earlier process left, keep leases alive, sweep artifacts; needs a started engine."""
-        await self._adaptations.start()
+        await self.adaptations.start()
         await self._sweeper.start()
 
     async def stop(self, *, grace_s: float = 10.0) -> None:
         """Give running adaptations grace_s to end; hand the others back to the queue."""
-        await self._adaptations.stop(grace_s)
+        await self.adaptations.stop(grace_s)
         await self._sweeper.stop()
 
     async def create(self, new: NewTask, *, wait_s: float, run: Run | None = None) -> tuple[TaskView, bool]:
@@ -99,7 +108,7 @@ class Tasks:
         cards = candidates(new.base_model, self._base_models)
         self._check(new, cards)
         task_id, running = await self._begin(new, cards, run)
-        is_over = await _ended_within(running, wait_s)
+        is_over = await ended_within(running, wait_s)
         return await self.get(task_id), is_over
 
     async def create_empty(self, new: NewTask, *, run: Run | None = None) -> TaskView:
@@ -151,13 +160,14 @@ class Tasks:
 
         Raises:
             TaskNotFound: there is no such task.
+            ExamplesNotKept: the task keeps nothing of its examples.
             UploadRejected, InvalidSupportSet, InvalidRequest, RequestTooLarge, StorageFull: nothing was stored.
         """
         if not uploads:
             raise InvalidRequest("there is no image to add; send at least one")
         task = await self._task_rows.get(task_id)
-        decoded = await self._intake.decode(uploads, self._cards_of(task.row.base_model))
-        examples = await self._intake.store(decoded)
+        decoded = await self.intake.decode(uploads, cards_of(task.row.base_model, self._base_models))
+        examples = await self.intake.store(decoded)
         stored = await self._example_rows.add(task_id, examples, self._room, run)
         return tuple(example_view(row, label) for row, label in stored)
 
@@ -171,8 +181,15 @@ class Tasks:
         return Page(tuple(example_view(row, label) for row, label in rows), after)
 
     async def example_bytes(self, task_id: UUID, example_id: UUID) -> tuple[bytes, str]:
-        """The original bytes of an example and their media type."""
+        """The original bytes of an example and their media type.
+
+        Raises:
+            ExampleNotFound: the task has none with this id.
+            OriginalNotKept: there are none any more.
+        """
         row = await self._example_rows.get(task_id, example_id)
+        if row.digest is None:
+            raise OriginalNotKept(f"the original of example {example_id} is not kept: the task stores features only")
         return await asyncio.to_thread(self._artifacts.get, row.digest), row.media_type
 
     async def delete_example(self, task_id: UUID, example_id: UUID) -> None:
@@ -196,6 +213,7 @@ class Tasks:
             InvalidSupportSet: the examples have fewer than two classes.
             UnknownLearner, InvalidOption: the base model does not offer this.
             BaseModelGone: the task's base model is not loaded any more.
+            ExamplesNotKept: the task does not keep what this needs.
         """
         wish = Wish(learner, steps, lr)
         numbers: list[int] = []
@@ -210,8 +228,8 @@ class Tasks:
 
         with ExitStack() as stack:
             stack.enter_context(self._engine.reserve())
-            running = await self._adaptations.begin(stack.pop_all(), store)
-        is_over = await _ended_within(running, wait_s)
+            running = await self.adaptations.begin(stack.pop_all(), store)
+        is_over = await ended_within(running, wait_s)
         return await self.version(task_id, numbers[0]), is_over
 
     async def versions(self, task_id: UUID, *, limit: int, cursor: str | None = None) -> Page[VersionView]:
@@ -233,12 +251,12 @@ class Tasks:
         """Store a task and begin to adapt it; the decoded images go with this call, not with the client's wait."""
         with ExitStack() as stack:
             stack.enter_context(self._engine.reserve())
-            decoded = await self._intake.decode(new.uploads, cards)
+            decoded = await self.intake.decode(new.uploads, cards)
             version = self._first_version(new, decoded)
             task = self._record(new, version)
-            examples = await self._intake.store(decoded)
+            examples = await self.intake.store(decoded)
             support = decoded.support(version.base_model, examples)
-            running = await self._adaptations.begin(
+            running = await self.adaptations.begin(
                 stack.pop_all(),
                 lambda lease: self._task_rows.create(task, examples, version, lease=lease, room=self._room, run=run),
                 support,
@@ -249,13 +267,13 @@ class Tasks:
         """Return if nothing is wrong that can be known before an image is read."""
         check_learner(new.learner, cards)
         self._record(new, None)
-        classes = class_counts(self._intake.check(new.uploads))
+        classes = class_counts(self.intake.check(new.uploads))
         check_classes(classes, self._limits)
         prior_of_classes(checked_prior(new.prior, self._limits), classes)
 
     def _first_version(self, new: NewTask, decoded: DecodedUploads) -> VersionRecord:
         prior = checked_prior(new.prior, self._limits)
-        task = TaskSnapshot(new.base_model, new.learner, prior, decoded.classes, decoded.looks_drawn)
+        task = TaskSnapshot(new.base_model, new.learner, prior, decoded.classes, decoded.looks_drawn, new.store)
         return planned_version(task, Wish(), self._base_models, self._limits)
 
     def _record(self, new: NewTask, version: VersionRecord | None) -> TaskRecord:
@@ -266,23 +284,11 @@ class Tasks:
             learner=version.learner if version else new.learner,
             prior=checked_prior(new.prior, self._limits),
             metadata=checked_metadata(new.metadata, self._limits),
+            store=checked_store(new.store),
+            threshold=checked_threshold(new.threshold),
+            keep_s=checked_keep_s(new.keep_s),
         )
 
     @property
     def _room(self) -> TaskRoom:
         return TaskRoom(self._limits.support_images, self._limits.max_classes)
-
-    def _cards_of(self, base_model: str | None) -> tuple[BaseModelCard, ...]:
-        """The base models whose format the examples of a task must decode to."""
-        try:
-            return candidates(base_model, self._base_models)
-        except UnknownBaseModel:
-            return candidates(None, self._base_models)
-
-
-async def _ended_within(running: asyncio.Task[bool], wait_s: float) -> bool:
-    """Whether the adaptation is over after at most wait_s, which is never said at once."""
-    if wait_s <= 0:
-        return False
-    done, _ = await asyncio.wait({running}, timeout=wait_s)
-    return running in done and not running.cancelled() and running.result()

@@ -4,7 +4,17 @@ from typing import cast
 
 from service.persistence.orm import Example, Version
 from service.persistence.tasks import StoredTask
-from service.usecases.views import ClassView, ExampleView, TaskState, TaskView, VersionError, VersionState, VersionView
+from service.usecases.views import (
+    ClassView,
+    ExampleView,
+    Source,
+    Store,
+    TaskState,
+    TaskView,
+    VersionError,
+    VersionState,
+    VersionView,
+)
 
 
 def task_view(task: StoredTask) -> TaskView:
@@ -22,6 +32,9 @@ def task_view(task: StoredTask) -> TaskView:
         current_version=row.current_version,
         pending_version=row.pending_version,
         metadata=task.metadata,
+        threshold=row.threshold,
+        store=cast("Store", row.store),
+        expires_at=row.expires_at,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
@@ -37,6 +50,8 @@ def example_view(row: Example, label: str) -> ExampleView:
         size_bytes=row.size_bytes,
         width_px=row.width_px,
         height_px=row.height_px,
+        source=cast("Source", row.source),
+        has_original=row.digest is not None,
         created_at=row.created_at,
     )
 

@@ -11,6 +11,8 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
 TaskState: TypeAlias = Literal["empty", "queued", "adapting", "ready", "failed"]
+Store: TypeAlias = Literal["images", "features", "nothing"]
+Source: TypeAlias = Literal["upload", "feedback"]
 VersionState: TypeAlias = Literal["queued", "adapting", "ready", "failed"]
 
 Item = TypeVar("Item")
@@ -41,9 +43,12 @@ class TaskView:
         base_model: id of the base model; None until the task is adapted for the first time.
         learner: what the task is adapted with unless a call says otherwise; None as long as `base_model` is.
         classes: in the order in which they were first seen.
-        current_version: the highest ready number, which serves; None if none is ready.
+        current_version: the version that serves: the newest that is ready, or the one activated since.
         pending_version: the highest number that is queued or adapting; None if none is.
         metadata: the client's own pairs.
+        threshold: below this top probability an answer is marked; None leaves it to what the version suggests.
+        store: what is kept of the uploads.
+        expires_at: when the task is removed; None is never.
     """
 
     id: UUID
@@ -56,13 +61,22 @@ class TaskView:
     current_version: int | None
     pending_version: int | None
     metadata: Mapping[str, str]
+    threshold: float | None
+    store: Store
+    expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleView:
-    """One stored support image; `width_px` and `height_px` are those of the original, as it is displayed."""
+    """One stored support image.
+
+    Attributes:
+        width_px, height_px: those of the original, as it is displayed.
+        source: how it came: with the client's examples, or as feedback on a prediction.
+        has_original: whether the original bytes are kept.
+    """
 
     id: UUID
     label: str
@@ -71,7 +85,17 @@ class ExampleView:
     size_bytes: int
     width_px: int
     height_px: int
+    source: Source
+    has_original: bool
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackView:
+    """The examples that feedback became, and the number of the version that is made with them, if one is."""
+
+    items: tuple[ExampleView, ...]
+    version: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +153,7 @@ class ImagePrediction:
     """The answer for one image; `scores` are ordered by falling probability and cut at `top_k`.
 
     Attributes:
+        below_threshold: whether the probability is below the task's threshold, or else the suggested one.
         nearest: the most similar examples, best first; None where nobody asked.
     """
 
@@ -136,6 +161,7 @@ class ImagePrediction:
     label: str
     probability: float
     scores: tuple[ScoreView, ...]
+    below_threshold: bool
     nearest: tuple[NearestView, ...] | None = None
 
 

@@ -14,7 +14,11 @@ OPERATIONS = {
     "create_task": ("post", "/v1/tasks"),
     "list_tasks": ("get", "/v1/tasks"),
     "get_task": ("get", "/v1/tasks/{task}"),
+    "update_task": ("patch", "/v1/tasks/{task}"),
     "delete_task": ("delete", "/v1/tasks/{task}"),
+    "remove_class": ("delete", "/v1/tasks/{task}/classes/{label}"),
+    "activate_version": ("post", "/v1/tasks/{task}/versions/{number}/activate"),
+    "give_feedback": ("post", "/v1/tasks/{task}/feedback"),
     "add_examples": ("post", "/v1/tasks/{task}/examples"),
     "list_examples": ("get", "/v1/tasks/{task}/examples"),
     "get_example": ("get", "/v1/tasks/{task}/examples/{example}"),
@@ -36,7 +40,9 @@ OPEN = {"livez", "readyz", "explain_problem"}
 BODIES = {
     "create_task": {"multipart/form-data", "application/json"},
     "add_examples": {"multipart/form-data"},
+    "update_task": {"application/json"},
     "adapt_task": {"application/json"},
+    "give_feedback": {"multipart/form-data"},
     "predict": {"image/*", "application/octet-stream", "multipart/form-data"},
     "evaluate_task": {"multipart/form-data"},
 }
@@ -60,10 +66,16 @@ def task(client: httpx.Client, operations: dict[str, dict[str, Any]]) -> str:
     return str(posted(client, "/v1/tasks", "multipart/form-data", examples["images"]["value"]).json()["id"])
 
 
-def posted(client: httpx.Client, address: str, media_type: str, body: Any) -> httpx.Response:  # noqa: ANN401  # JSON
+def posted(
+    client: httpx.Client,
+    address: str,
+    media_type: str,
+    body: Any,  # noqa: ANN401  # JSON
+    method: str = "post",
+) -> httpx.Response:
     """The answer to an example of the document, sent exactly as it stands there."""
     if media_type == "application/json":
-        return client.post(address, json=body)
+        return client.request(method, address, json=body)
     if media_type == "multipart/form-data":
         return client.post(address, files=form(body))
     return client.post(address, content=body.encode("ascii"), headers={"Content-Type": media_type})
@@ -123,7 +135,13 @@ def test_what_is_made_has_an_address(operations: dict[str, dict[str, Any]]) -> N
         for status, answer in operation["responses"].items()
         if "Location" in answer["headers"]
     ]
-    assert made == [("create_task", "201"), ("create_task", "202"), ("adapt_task", "201"), ("adapt_task", "202")]
+    assert made == [
+        ("create_task", "201"),
+        ("create_task", "202"),
+        ("adapt_task", "201"),
+        ("adapt_task", "202"),
+        ("give_feedback", "202"),
+    ]
 
 
 def test_bodies_are_documented_whatever_their_kind(operations: dict[str, dict[str, Any]]) -> None:
@@ -131,7 +149,8 @@ def test_bodies_are_documented_whatever_their_kind(operations: dict[str, dict[st
     assert kinds == BODIES
     form = operations["create_task"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert set(form) == {
-        "files", "labels", "archive", "name", "base_model", "learner", "prior", "metadata", "wait",
+        "files", "labels", "archive", "name", "base_model", "learner", "prior", "metadata", "store", "threshold",
+        "keep_s", "wait",
     }  # fmt: skip
 
 
@@ -164,7 +183,7 @@ def test_a_documented_request_is_answered_as_documented(
     body = document["paths"][path][method]["requestBody"]["content"][media_type]
     (example,) = (each["value"] for each in body["examples"].values())
 
-    response = posted(client, path.format(task=task), media_type, example)
+    response = posted(client, path.format(task=task), media_type, example, method)
 
     assert response.status_code in {200, 201}, response.text
     check(document, name, response)

@@ -9,6 +9,7 @@ from service.client import Client, Task
 from service.errors import (
     InvalidRequest,
     InvalidSupportSet,
+    OriginalNotKept,
     TaskNotFound,
     UnknownBaseModel,
     UploadRejected,
@@ -64,6 +65,40 @@ def test_examples_are_listed_read_back_and_removed(client: Client, task: Task) -
     assert client.example_bytes(task, first) == DARK
     client.delete_example(task, first)
     assert [example.id for example in client.examples(task)] == [second.id]
+
+
+def test_a_task_is_changed_where_it_is_said(client: Client, task: Task) -> None:
+    changed = client.update_task(task, name="shades", metadata={"line": "3"}, threshold=0.9, keep_s=3600)
+    assert (changed.name, changed.metadata, changed.threshold) == ("shades", {"line": "3"}, 0.9)
+    assert changed.expires_at is not None
+    again = client.update_task(task, threshold=None, metadata={"line": None})
+    assert (again.name, again.metadata, again.threshold) == ("shades", {}, None)
+
+
+def test_an_earlier_version_answers_once_it_is_activated(client: Client, task: Task) -> None:
+    client.adapt(task, wait_s=60)
+    assert client.activate(task, 1).current_version == 1
+    assert client.predict(task, DARK).version == 1
+
+
+def test_a_class_is_removed_by_its_label(client: Client, task: Task) -> None:
+    client.add_examples(task, {"a / b?": [GREYISH[0]]})
+    client.remove_class(task, "a / b?")
+    assert [item.label for item in client.task(task).classes] == ["dark", "light"]
+
+
+def test_feedback_becomes_an_example(client: Client, task: Task) -> None:
+    stored = client.give_feedback(task, {"dark": [GREYISH[0]]}, adapt=True, wait_s=60)
+    assert [(example.label, example.source) for example in stored] == [("dark", "feedback")]
+    assert client.task(task).current_version == 2
+
+
+def test_a_task_keeps_what_it_is_told_to_keep(client: Client) -> None:
+    task = client.create_task(None, {"dark": [DARK], "light": [LIGHT]}, base_model="toy", wait_s=60, store="features")
+    assert task.store == "features"
+    assert [example.has_original for example in client.examples(task)] == [False, False]
+    with pytest.raises(OriginalNotKept):
+        client.example_bytes(task, next(client.examples(task)))
 
 
 def test_tasks_are_found_by_metadata(client: Client) -> None:

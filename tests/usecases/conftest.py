@@ -26,6 +26,8 @@ from service.metalearning.header import (
 from service.persistence.database import Database
 from service.usecases.base_models import BaseModels
 from service.usecases.decoding import Decoder
+from service.usecases.feedback import Feedback
+from service.usecases.life import TaskLife
 from service.usecases.limits import Limits
 from service.usecases.nearest import NearestExamples
 from service.usecases.predictions import Predictions
@@ -54,6 +56,19 @@ class House:
     tasks: Tasks
     predictions: Predictions
     folder: Path
+
+    @property
+    def life(self) -> TaskLife:
+        """What changes a task."""
+        return TaskLife(self.database, self.base_models, LIMITS, self.serving)
+
+    @property
+    def feedback(self) -> Feedback:
+        """What a task learns from."""
+        tasks = self.tasks
+        return Feedback(
+            self.database, self.engine, self.base_models, LIMITS, intake=tasks.intake, adaptations=tasks.adaptations
+        )
 
     async def restart(self) -> None:
         """Another process on the same data: nothing is left of the one before."""

@@ -143,7 +143,7 @@ async def test_a_sweep_leaves_what_a_task_needs(house: House) -> None:
     await house.ready_task()
     before = files(house)
     make_old(house)
-    assert await Sweeper(house.database, house.artifacts).sweep() == 0
+    assert await Sweeper(house.database, house.artifacts, house.serving).sweep() == 0
     assert files(house) == before
 
 
@@ -151,14 +151,14 @@ async def test_a_sweep_removes_what_a_deleted_task_left(house: House) -> None:
     task = await house.ready_task()
     await house.tasks.delete(task.id)
     make_old(house)
-    await Sweeper(house.database, house.artifacts).sweep()
+    await Sweeper(house.database, house.artifacts, house.serving).sweep()
     assert files(house) == set()
 
 
 async def test_a_sweep_leaves_young_files(house: House) -> None:
     task = await house.ready_task()
     await house.tasks.delete(task.id)
-    assert await Sweeper(house.database, house.artifacts).sweep() == 0
+    assert await Sweeper(house.database, house.artifacts, house.serving).sweep() == 0
 
 
 async def test_a_sweep_leaves_the_deleted_examples_of_a_version_that_is_not_finished(house: House) -> None:
@@ -167,15 +167,15 @@ async def test_a_sweep_leaves_the_deleted_examples_of_a_version_that_is_not_fini
     example = (await house.tasks.examples(task.id, limit=1)).items[0]
     await house.tasks.delete_example(task.id, example.id)
     make_old(house)
-    assert await Sweeper(house.database, house.artifacts).sweep() == 0
+    assert await Sweeper(house.database, house.artifacts, house.serving).sweep() == 0
     house.engine.open_gate.set()
     await house.tasks.stop()
     make_old(house)
-    assert await Sweeper(house.database, house.artifacts).sweep() == 1
+    assert await Sweeper(house.database, house.artifacts, house.serving).sweep() == 1
 
 
 async def test_a_sweep_in_the_middle_ends_when_it_is_told_to(house: House) -> None:
-    sweeper = Sweeper(house.database, house.artifacts, every_s=0.001)
+    sweeper = Sweeper(house.database, house.artifacts, house.serving, every_s=0.001)
     await sweeper.start()
     await asyncio.sleep(0.05)
     await sweeper.stop()

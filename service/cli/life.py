@@ -1,0 +1,104 @@
+"""Commands on the life of a task: `handful tasks update|remove-class|activate|feedback`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.cli.address import connect
+from service.cli.output import AsJson, say
+from service.cli.sources import image_paths
+from service.cli.tasks import SECONDS_A_DAY, Metadata, Store, TaskName, Wait, adapted, pairs, show_task
+
+
+def register(group: typer.Typer) -> None:
+    """Add the commands to the group `tasks`."""
+    for command in (update, activate, feedback):
+        group.command()(command)
+    group.command("remove-class")(remove_class)
+
+
+def update(  # noqa: PLR0913  # each is an option of the command line
+    ctx: typer.Context,
+    task: TaskName,
+    *,
+    name: Annotated[str | None, typer.Option(help="for people; empty takes it away")] = None,
+    metadata: Metadata = None,
+    drop_metadata: Annotated[list[str] | None, typer.Option(metavar="KEY", help="may be repeated")] = None,
+    threshold: Annotated[str | None, typer.Option(help="mark answers below it: 0 to 1, or `suggested`")] = None,
+    store: Store = None,
+    keep_days: Annotated[str | None, typer.Option(help="remove the task after so many days, or `forever`")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a task's name, metadata or threshold, and what it keeps of its images and for how long."""
+    changes: dict[str, Any] = {} if name is None else {"name": name or None}
+    if metadata or drop_metadata:
+        changes["metadata"] = {**pairs(metadata), **dict.fromkeys(drop_metadata or ())}
+    if threshold is not None:
+        changes["threshold"] = _number(threshold, "suggested", "--threshold")
+    if store is not None:
+        changes["store"] = store
+    if keep_days is not None:
+        days = _number(keep_days, "forever", "--keep-days")
+        changes["keep_s"] = None if days is None else days * SECONDS_A_DAY
+    if not changes:
+        raise typer.BadParameter("say what to change: --name, --metadata, --threshold, --store or --keep-days")
+    with connect(ctx) as client:
+        show_task(client.update_task(task, **changes), as_json=as_json)
+
+
+def remove_class(
+    ctx: typer.Context,
+    task: TaskName,
+    label: Annotated[str, typer.Argument(help="the class")],
+    *,
+    adapt: Annotated[bool, typer.Option(help="adapt the task to what is left")] = True,
+    wait: Wait = 300.0,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a class with its examples, and adapt the task to what is left."""
+    with connect(ctx) as client:
+        found = client.task(task)
+        client.remove_class(found, label)
+        show_task(adapted(client, found, wait_s=wait) if adapt else client.task(found), as_json=as_json)
+
+
+def activate(
+    ctx: typer.Context,
+    task: TaskName,
+    version: Annotated[int, typer.Argument(min=1, help="number of a ready version")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Let another version answer, until a newer one becomes ready."""
+    with connect(ctx) as client:
+        show_task(client.activate(task, version), as_json=as_json)
+
+
+def feedback(  # noqa: PLR0913  # each is an option of the command line
+    ctx: typer.Context,
+    task: TaskName,
+    label: Annotated[str, typer.Argument(help="the class that is right")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="image files, or folders of them")],
+    *,
+    adapt: Annotated[bool, typer.Option(help="adapt the task to its examples, these included")] = True,
+    wait: Wait = 300.0,
+    as_json: AsJson = False,
+) -> None:
+    """Tell a task how images are rightly labelled: they become examples of it."""
+    paths = image_paths(images)
+    with connect(ctx) as client:
+        found = client.task(task)
+        stored = client.give_feedback(found, {label: paths})
+        say(f"{len(stored)} images are examples of {label!r}")
+        show_task(adapted(client, found, wait_s=wait) if adapt else client.task(found), as_json=as_json)
+
+
+def _number(text: str, none: str, option: str) -> float | None:
+    """The number that is meant, or None for the word that says so."""
+    if text == none:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"expected a number or `{none}`, not {text!r}", param_hint=option) from None

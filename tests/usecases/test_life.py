@@ -1,0 +1,223 @@
+"""Changing a task: name, metadata, threshold, classes, the version that serves."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from service.errors import (
+    BaseModelGone,
+    ClassNotFound,
+    InvalidRequest,
+    InvalidSupportSet,
+    TaskNotFound,
+    TaskNotReady,
+    UploadRejected,
+    VersionNotFound,
+)
+from service.usecases.base_models import BaseModels
+from service.usecases.life import TaskLife, TaskUpdate
+from service.usecases.tasks import NewTask
+from service.usecases.views import ClassView, TaskView
+from tests.usecases.conftest import LIMITS, House, labelled, png, upload
+
+
+async def answered_by(house: House, task: TaskView) -> int:
+    return (await house.predictions.predict(task.id, [upload(png(60))], deadline_s=5)).version
+
+
+async def is_marked(house: House, task: TaskView, level: int = 128) -> bool:
+    answer = await house.predictions.predict(task.id, [upload(png(level))], deadline_s=5)
+    return answer.predictions[0].below_threshold
+
+
+async def test_a_task_is_changed_where_the_client_says_and_nowhere_else(house: House) -> None:
+    task = await house.ready_task(name="lamps", metadata={"line": "3", "site": "north"})
+    changed = await house.life.update(task.id, TaskUpdate({"name": " bulbs "}, {"line": "4", "site": None}))
+    assert (changed.name, changed.metadata, changed.threshold) == ("bulbs", {"line": "4"}, None)
+    assert (changed.classes, changed.current_version, changed.store) == (task.classes, 1, "images")
+    assert await house.tasks.get(task.id) == changed
+
+
+async def test_an_empty_change_changes_nothing(house: House) -> None:
+    task = await house.ready_task(name="lamps", metadata={"line": "3"})
+    changed = await house.life.update(task.id, TaskUpdate())
+    assert (changed.name, changed.metadata) == ("lamps", {"line": "3"})
+
+
+async def test_name_metadata_threshold_and_end_can_be_taken_away(house: House) -> None:
+    task = await house.ready_task(name="lamps", metadata={"line": "3"}, threshold=0.7, keep_s=3600)
+    assert task.threshold == 0.7
+    assert task.expires_at is not None
+    nothing = {"name": None, "threshold": None, "keep_s": None}
+    changed = await house.life.update(task.id, TaskUpdate(nothing, None))
+    assert (changed.name, changed.metadata, changed.threshold, changed.expires_at) == (None, {}, None, None)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"threshold": 1.1}, {"name": "x" * 201}, {"store": "some"}, {"keep_s": 0}, {"keep_s": 1e12}]
+)
+async def test_a_change_that_cannot_be_is_refused_whole(house: House, fields: dict[str, object]) -> None:
+    task = await house.ready_task(name="lamps")
+    with pytest.raises(InvalidRequest):
+        await house.life.update(task.id, TaskUpdate(fields, {"line": "3"}))
+    assert (await house.tasks.get(task.id)).metadata == {}
+
+
+async def test_metadata_that_would_be_too_much_is_refused_whole(house: House) -> None:
+    task = await house.ready_task(metadata={str(number): "" for number in range(50)})
+    with pytest.raises(InvalidRequest, match="51 pairs"):
+        await house.life.update(task.id, TaskUpdate({"name": "new"}, {"one more": ""}))
+    assert (await house.tasks.get(task.id)).name is None
+
+
+async def test_a_task_that_does_not_exist_cannot_be_changed(house: House) -> None:
+    with pytest.raises(TaskNotFound):
+        await house.life.update(uuid4(), TaskUpdate({"name": "new"}))
+    with pytest.raises(TaskNotFound):
+        await house.life.activate(uuid4(), 1)
+    with pytest.raises(TaskNotFound):
+        await house.life.remove_class(uuid4(), "dark")
+
+
+async def test_answers_below_the_threshold_are_marked_from_the_next_prediction_on(house: House) -> None:
+    task = await house.ready_task()
+    assert not await is_marked(house, task)
+    await house.life.update(task.id, TaskUpdate({"threshold": 0.99}))
+    assert await is_marked(house, task)
+    assert not await is_marked(house, task, level=65)
+    await house.life.update(task.id, TaskUpdate({"threshold": 0.0}))
+    assert not await is_marked(house, task)
+
+
+async def test_an_activated_version_serves_until_another_is(house: House) -> None:
+    task = await house.ready_task()
+    await house.tasks.adapt(task.id, wait_s=5)
+    assert await answered_by(house, task) == 2
+    assert (await house.life.activate(task.id, 1)).current_version == 1
+    assert await answered_by(house, task) == 1
+    assert (await house.life.activate(task.id, 2)).current_version == 2
+    assert await answered_by(house, task) == 2
+
+
+async def test_a_newer_version_takes_over_from_an_activated_one_when_it_is_ready(house: House) -> None:
+    task = await house.ready_task()
+    await house.tasks.adapt(task.id, wait_s=5)
+    house.engine.open_gate.clear()
+    await house.tasks.adapt(task.id, wait_s=0)
+    await house.life.activate(task.id, 1)
+    assert (await house.tasks.get(task.id)).current_version == 1
+    house.engine.open_gate.set()
+    await house.tasks.stop()
+    assert (await house.tasks.get(task.id)).current_version == 3
+
+
+async def test_a_version_that_is_overtaken_by_a_newer_one_does_not_take_over(house: House) -> None:
+    task = await house.ready_task()
+    house.engine.open_gate.clear()
+    await house.tasks.adapt(task.id, wait_s=0)
+    late = house.engine.open_gate
+    house.engine.open_gate = asyncio.Event()
+    house.engine.open_gate.set()
+    await house.tasks.adapt(task.id, wait_s=5)
+    await house.life.activate(task.id, 1)
+    late.set()
+    await house.tasks.stop()
+    assert (await house.tasks.version(task.id, 2)).state == "ready"
+    assert (await house.tasks.get(task.id)).current_version == 1
+
+
+async def test_a_version_that_cannot_answer_is_not_activated(house: House) -> None:
+    task = await house.ready_task()
+    house.engine.failures.append(InvalidSupportSet("no"))
+    await house.tasks.adapt(task.id, wait_s=5)
+    with pytest.raises(TaskNotReady, match=r"version 2 of task .* is failed"):
+        await house.life.activate(task.id, 2)
+    with pytest.raises(VersionNotFound):
+        await house.life.activate(task.id, 3)
+    assert (await house.tasks.get(task.id)).current_version == 1
+
+
+async def test_a_version_whose_base_model_is_gone_is_not_activated(house: House) -> None:
+    task = await house.ready_task()
+    life = TaskLife(house.database, BaseModels([]), LIMITS, house.serving)
+    with pytest.raises(BaseModelGone):
+        await life.activate(task.id, 1)
+
+
+async def test_a_class_goes_with_its_examples_and_the_versions_that_know_it_stay(house: House) -> None:
+    more = labelled(("dark", png(60)), ("middle", png(128)), ("bright", png(190)))
+    task = await house.ready_task(uploads=more)
+    await house.life.remove_class(task.id, " middle ")
+    left = await house.tasks.get(task.id)
+    assert left.classes == (ClassView("dark", 1), ClassView("bright", 1))
+    answer = await house.predictions.predict(task.id, [upload(png(128))], deadline_s=5)
+    assert answer.predictions[0].label == "middle"
+    await house.tasks.adapt(task.id, wait_s=5)
+    answer = await house.predictions.predict(task.id, [upload(png(128))], deadline_s=5)
+    assert {score.label for score in answer.predictions[0].scores} == {"dark", "bright"}
+
+
+async def test_the_last_class_but_one_can_go_and_only_adapting_is_refused(house: House) -> None:
+    task = await house.ready_task()
+    await house.life.remove_class(task.id, "dark")
+    with pytest.raises(InvalidSupportSet, match="have 1 classes"):
+        await house.tasks.adapt(task.id, wait_s=5)
+    assert await answered_by(house, task) == 1
+
+
+@pytest.mark.parametrize("label", ["grey", "x" * 201, "a\x00b", ""])
+async def test_a_class_that_the_task_does_not_have_cannot_be_removed(house: House, label: str) -> None:
+    task = await house.ready_task()
+    with pytest.raises(ClassNotFound):
+        await house.life.remove_class(task.id, label)
+
+
+async def test_adapting_after_a_removal_decodes_nothing(house: House) -> None:
+    more = labelled(("dark", png(60)), ("middle", png(128)), ("bright", png(190)))
+    task = await house.ready_task(uploads=more)
+    await house.life.remove_class(task.id, "middle")
+    await house.tasks.adapt(task.id, wait_s=5)
+    request = house.engine.requests[-1]
+    assert len(request.pixels) == 0
+    assert [row is not None for row in request.features] == [True, True]
+
+
+async def test_adapting_after_an_addition_decodes_only_what_is_new(house: House) -> None:
+    task = await house.ready_task()
+    await house.tasks.add_examples(task.id, labelled(("middle", png(128))))
+    await house.tasks.adapt(task.id, wait_s=5)
+    assert [int(image.max()) for image in house.engine.requests[-1].pixels] == [128]
+
+
+async def test_feedback_becomes_examples_that_say_so(house: House) -> None:
+    task = await house.ready_task()
+    given, is_over = await house.feedback.give(task.id, labelled(("dark", png(100))), adapt=False, wait_s=5)
+    assert is_over
+    assert [(each.label, each.source) for each in given.items] == [("dark", "feedback")]
+    assert given.version is None
+    assert (await house.tasks.get(task.id)).n_examples == 5
+    assert len(house.engine.requests) == 1
+
+
+async def test_feedback_changes_the_answer_when_the_task_is_adapted_to_it(house: House) -> None:
+    task = await house.ready_task()
+    image = png(140)
+    before = await house.predictions.predict(task.id, [upload(image)], deadline_s=5)
+    given, is_over = await house.feedback.give(task.id, labelled(("dark", image)), adapt=True, wait_s=5)
+    after = await house.predictions.predict(task.id, [upload(image)], deadline_s=5)
+    assert (is_over, given.version, after.version) == (True, 2, 2)
+    assert (before.predictions[0].label, after.predictions[0].label) == ("bright", "dark")
+
+
+async def test_feedback_that_cannot_be_adapted_to_stores_nothing(house: House) -> None:
+    task, _ = await house.tasks.create(NewTask(uploads=labelled(("dark", png(60)), ("bright", png(190)))), wait_s=5)
+    await house.life.remove_class(task.id, "bright")
+    with pytest.raises(InvalidSupportSet):
+        await house.feedback.give(task.id, labelled(("dark", png(100))), adapt=True, wait_s=5)
+    with pytest.raises(UploadRejected):
+        await house.feedback.give(task.id, labelled(("dark", b"no image")), adapt=True, wait_s=5)
+    with pytest.raises(InvalidRequest, match="no image"):
+        await house.feedback.give(task.id, (), adapt=False, wait_s=5)
+    assert (await house.tasks.get(task.id)).n_examples == 1
+    assert house.engine.taken == 0
