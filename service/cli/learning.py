@@ -47,6 +47,8 @@ def meta_train(
 
     if threads is not None:
         torch.set_num_threads(threads)
+    # Seen on a ProtoMAML step whose support loss is near zero: 200 ms instead of 2300 ms.
+    torch.set_flush_denormal(True)
     wanted = read_recipe(recipe, changes or [])
     folder = out or Path("runs") / wanted.id
     if restart:

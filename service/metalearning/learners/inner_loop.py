@@ -16,6 +16,7 @@ from abc import ABC
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import repeat
 from typing import ClassVar, Literal
 
 import torch
@@ -95,7 +96,7 @@ class GradientLearner(Learner, ABC):
 
         with torch.no_grad():
             start = dict(self._adapted()) | self._start_head(images, targets, pause=pause)
-            fast = last(descent(start, gradients, steps=self.steps, rate=self._rate))
+            fast = last(descent(start, self._directions(gradients), steps=self.steps, rate=self._rate))
             task = fast | self._statistics(fast, images, targets)
             for chunk in chunks:  # parameters can be finite and yet too large to answer with
                 pause()
@@ -110,6 +111,14 @@ class GradientLearner(Learner, ABC):
         """What the gradient of a parameter is multiplied by in a step, counted from 0."""
         return self.lr
 
+    def _directions(self, gradients: Gradients) -> Gradients:
+        """What a step goes along, given the gradients: themselves."""
+        return gradients
+
+    def _batches(self, images: TaskImages, targets: TaskTargets) -> Iterator[tuple[Tensor, Tensor]]:
+        """What each step of training sees of the support sets: the whole."""
+        return repeat((images, targets))
+
     def _solutions(self, images: TaskImages, targets: TaskTargets, *, graph: bool, n_states: int = 1) -> list[Fast]:
         """The last `n_states` states of the inner loop, its result last, for a batch of tasks.
 
@@ -117,17 +126,13 @@ class GradientLearner(Learner, ABC):
         the steps count as constants.
         """
         start = {name: p.expand(len(images), *p.shape) for name, p in self._adapted()}
+        start |= torch.vmap(self._start_head)(images, targets)
+        batches = self._batches(images, targets)
 
-        def summed_loss(fast: Fast) -> Float[Tensor, ""]:
-            losses: Tensor = torch.vmap(self._support_loss)(images, targets, fast)
-            return losses.sum()
+        def gradients(at: Fast) -> list[Tensor]:
+            return gradients_of(partial(self._summed_loss, *next(batches)), at, graph=graph)
 
-        path = descent(
-            start | torch.vmap(self._start_head)(images, targets),
-            lambda at: gradients_of(summed_loss, at, graph=graph),
-            steps=self.steps,
-            rate=self._rate,
-        )
+        path = descent(start, self._directions(gradients), steps=self.steps, rate=self._rate)
         states = deque(path, maxlen=n_states)
         if self.network.statistics != "support":
             return list(states)
@@ -135,6 +140,10 @@ class GradientLearner(Learner, ABC):
 
     def _batch(self, targets: Targets) -> BatchStatistics | None:
         return BatchStatistics(targets.sum(1)) if self.network.statistics == "support" else None
+
+    def _summed_loss(self, images: TaskImages, targets: TaskTargets, fast: Fast) -> Float[Tensor, ""]:
+        losses: Tensor = torch.vmap(self._support_loss)(images, targets, fast)
+        return losses.sum()
 
     def _support_loss(self, images: Images, targets: Targets, fast: Fast) -> Float[Tensor, ""]:
         logits = functional_call(self.network, fast, (images, self._batch(targets)))

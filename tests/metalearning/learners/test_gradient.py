@@ -12,10 +12,10 @@ from torch.func import functional_call
 from service.errors import InvalidOption
 from service.metalearning.episodes import Episode, SupportSet
 from service.metalearning.learners import LEARNERS
-from service.metalearning.learners.base import Learner, Network, balanced_loss, balanced_targets
+from service.metalearning.learners.base import Head, Learner, Network, balanced_loss, balanced_targets
 from service.metalearning.learners.closed_form import ProtoNet, own_share
-from service.metalearning.learners.gradient import ANIL, MAML, ProtoMAML, Reptile, joined
-from service.metalearning.learners.inner_loop import Start
+from service.metalearning.learners.gradient import ANIL, MAML, ProtoMAML, Reptile, minibatches
+from service.metalearning.learners.inner_loop import Start, stacked
 from service.metalearning.normalisation import BatchStatistics, named_statistics, weighted_moments
 from tests.metalearning.small_tasks import (
     backbone_of,
@@ -104,13 +104,61 @@ def test_what_is_trained_is_what_is_served(name: str, start: str, statistics: st
 def test_reptile_with_sgd_is_interpolation(generator: torch.Generator) -> None:
     learner = Reptile(make_network())
     episodes = [make_episode(generator), make_episode(generator)]
-    solutions = [learner.adapt(joined(episode)) for episode in episodes]
+    solutions = [learner.adapt(episode.support) for episode in episodes]
     start = {name: p.detach().clone() for name, p in learner.network.named_parameters()}
     learner.backward(episodes)
     torch.optim.SGD(learner.parameters(), lr=0.25).step()
     moved = {name: p.detach() for name, p in learner.network.named_parameters() if "head." not in name}
     expected = {n: 0.75 * start[n] + 0.125 * (solutions[0][n] + solutions[1][n]) for n in moved}
     torch.testing.assert_close(moved, expected)
+
+
+def test_a_step_of_adam_goes_as_far_as_the_rate_whatever_the_gradient() -> None:
+    # One feature, one image of each of two classes, a zero head. Of the first step, g / sqrt(g^2) is the sign of g.
+    learner = Reptile(Network(nn.Flatten(), 1), steps=1, lr=0.01, optimizer="adam")
+    task = learner.adapt(SupportSet(torch.tensor([3.0, -1.0]).reshape(2, 1, 1, 1), torch.tensor([0, 1])))
+    torch.testing.assert_close(task["head.weight"], torch.tensor([[0.01], [-0.01]]))
+
+
+def test_steps_of_adam_are_those_of_torch(generator: torch.Generator) -> None:
+    learner, support = Reptile(make_network(), steps=3, lr=0.01, optimizer="adam"), make_support_set(generator)
+    task = learner.adapt(support)
+    network = make_network()
+    network.head = Head(network.n_features, 3).double()
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01, betas=(0.0, 0.999))
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = balanced_loss(network(support.images), balanced_targets(support.labels, torch.float64))
+        torch.autograd.backward(loss)
+        optimizer.step()
+    torch.testing.assert_close(dict(task), {name: dict(network.named_parameters())[name].detach() for name in task})
+
+
+def test_minibatches_take_turns_and_hold_each_class(generator: torch.Generator) -> None:
+    support = make_support_set(generator, counts=(4, 4))
+    images, targets = stacked([support, support])
+    parts = minibatches(images, targets, size=4)
+    assert [tuple(part.shape[:2]) for part, _ in parts] == [(2, 4), (2, 4)]
+    torch.testing.assert_close(torch.stack([t.sum(dim=1) for _, t in parts]), torch.full((2, 2, 2), 0.5).double())
+    assert {i.sum().item() for part, _ in parts for i in part[0]} == {i.sum().item() for i in support.images}
+
+
+def test_a_step_of_training_sees_one_minibatch(generator: torch.Generator) -> None:
+    episode = make_episode(generator, counts=(2, 2))
+    first, second = minibatches(*stacked([episode.support]), size=2)
+    learner = Reptile(make_network(), steps=2, batch=2)
+    learner.backward([episode])
+    fast = dict(Reptile(make_network(), steps=1).adapt(_labelled(*first)))
+    # The second step, from where the first ended, on the other half.
+    network = make_network()
+    network.head = Head(network.n_features, 2).double()
+    network.load_state_dict(network.state_dict() | fast)
+    torch.autograd.backward(balanced_loss(network(second[0][0]), second[1][0]))
+    before, after = dict(make_network().named_parameters()), dict(network.named_parameters())
+    for name, p in learner.network.backbone.named_parameters(prefix="backbone"):
+        gradient = after[name].grad
+        assert gradient is not None
+        torch.testing.assert_close(p.grad, (before[name] - (after[name] - 0.1 * gradient)).detach())
 
 
 @pytest.mark.parametrize("statistics", STATISTICS)
@@ -278,6 +326,10 @@ def test_an_adaptation_needs_no_garbage_collection(generator: torch.Generator) -
     left = sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
     gc.enable()
     assert left == tensors
+
+
+def _labelled(images: Tensor, targets: Tensor) -> SupportSet:
+    return SupportSet(images[0], targets[0].argmax(dim=1))
 
 
 def _adapt_often(learner: Learner, support: SupportSet, *, times: int) -> None:
