@@ -17,6 +17,7 @@ from service.api import (
     base_models,
     evaluations,
     examples,
+    exports,
     feedback,
     health,
     life,
@@ -35,6 +36,7 @@ from service.api.problems import install_handlers
 from service.api.schemas import MAX_WAIT_S
 from service.artifacts import FileArtifacts
 from service.engine.base import Engine
+from service.engine.exporting import Exporter
 from service.engine.process import ProcessEngine
 from service.errors import ConfigurationError, SetupError
 from service.persistence.database import Database
@@ -44,6 +46,7 @@ from service.telemetry import Metrics, configure_logging
 from service.usecases.base_models import SHIPPED, BaseModels
 from service.usecases.decoding import Decoder
 from service.usecases.evaluation import Evaluations
+from service.usecases.exports import Exports
 from service.usecases.feedback import Feedback
 from service.usecases.life import TaskLife
 from service.usecases.nearest import NearestExamples
@@ -60,6 +63,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     evaluations.router,
     life.router,
     feedback.router,
+    exports.router,
     base_models.router,
     health.router,
     problem_types.router,
@@ -220,6 +224,7 @@ def _build_parts(settings: Settings, engine: Engine | None) -> _Parts:
         tasks=task_cases,
         retries=Retries(database),
         predictions=predictions,
+        exports=Exports(database, artifacts, models, serving, Exporter(artifacts_root)),
         evaluations=Evaluations(database, predictions, serving, limits),
         life=TaskLife(database, models, limits, serving),
         feedback=Feedback(

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
 from service import settings
+from service.client import Client
 from service.errors import error_classes
 from service.metalearning.header import BaseModelHeader, read_header
 from service.usecases.base_models import SHIPPED
@@ -88,6 +90,32 @@ def test_the_python_of_readme_runs_and_prints_what_it_says(fresh_url: str, tmp_p
     assert done.returncode == 0, done.stderr
     said = re.findall(r"# prints (.*)$", program, re.MULTILINE)
     assert done.stdout.splitlines() == said
+
+
+@pytest.mark.timeout(300)
+def test_the_program_of_readme_runs_an_exported_file_as_the_service_does(fresh_url: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    (program,) = blocks("py")
+    files = [drawn(label, tmp_path / f"{label}.png") for label in "XYZ"]
+    with Client(fresh_url) as client:
+        task = client.create_task("to take along", {file.stem: [file] for file in files}, wait_s=60)
+        answers = client.predict(task, files)
+        (tmp_path / "model.onnx").write_bytes(client.export(task).data)
+    command = [sys.executable, "-I", "-c", program, str(tmp_path / "model.onnx"), *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[:2] for row in rows] == [[str(file), each.label] for file, each in zip(files, answers, strict=True)]
+    assert [float(row[2]) for row in rows] == pytest.approx([each.probability for each in answers], abs=2e-4)
+    assert "service" not in program
+
+
+def drawn(letter: str, path: Path) -> Path:
+    """The file, with the letter in it: wider than it is high."""
+    image = Image.new("RGB", (140, 105), "white")
+    ImageDraw.Draw(image).text((40, 10), letter, "black", font_size=70)
+    image.save(path)
+    return path
 
 
 def test_the_settings_of_readme_are_those_of_the_code() -> None:

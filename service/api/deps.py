@@ -12,6 +12,7 @@ from service.errors import ExampleNotFound, ServiceError, TaskNotFound, VersionN
 from service.telemetry import Metrics
 from service.usecases.base_models import BaseModels
 from service.usecases.evaluation import Evaluations
+from service.usecases.exports import Exports
 from service.usecases.feedback import Feedback
 from service.usecases.life import TaskLife
 from service.usecases.limits import Limits
@@ -53,6 +54,7 @@ class Services:
     evaluations: Evaluations
     life: TaskLife
     feedback: Feedback
+    exports: Exports
     base_models: BaseModels
     limits: Limits
     deadline_s: float

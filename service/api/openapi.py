@@ -46,6 +46,7 @@ _OF_TASK: Final = (
     "predict",
     "give_feedback",
     "evaluate_task",
+    "export_task",
 )
 _DESCRIPTION: Final = """\
 Upload a handful of labelled images, get a classifier, ask it for labels.

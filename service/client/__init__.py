@@ -25,6 +25,7 @@ from service.client.answers import (
 from service.client.client import Client, TaskRef
 from service.client.connection import ServiceUnreachable
 from service.client.evaluations import ClassEvaluation, Evaluation, ThresholdEvaluation
+from service.client.exports import ExportedFile, ExportFormat
 from service.client.uploads import Image, ImageSource, LabelledImage, LabelledImages, TaskChanges, TaskOptions
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "Client",
     "Evaluation",
     "Example",
+    "ExportFormat",
+    "ExportedFile",
     "Image",
     "ImageSource",
     "LabelledImage",

@@ -25,6 +25,7 @@ from service.client.answers import (
 )
 from service.client.connection import Connection
 from service.client.evaluations import Evaluation, UnknownLabels, evaluate
+from service.client.exports import ExportedFile, ExportFormat, export
 from service.client.predictions import predict_many, predict_one
 from service.client.uploads import (
     Image,
@@ -329,6 +330,16 @@ class Client:
         sources = None if queries is None else labelled_sources(queries)
         path = f"{self._path(task)}/evaluate"
         return evaluate(self._connection, path, sources, version=version, unknown_labels=unknown_labels)
+
+    def export(self, task: TaskRef, kind: ExportFormat = "onnx", *, version: int | None = None) -> ExportedFile:
+        """A version as a file that runs without Handful; an ONNX file takes some seconds to make.
+
+        Args:
+            task: a task, its id, or a name that only one task has.
+            kind: `onnx` for the whole model, `safetensors` for the task parameters alone.
+            version: the one that answers where it is not given.
+        """
+        return export(self._connection, f"{self._path(task)}/export", kind, version=version)
 
     # How it is sent
 

@@ -69,19 +69,21 @@ class Connection:
         """Give the sockets back."""
         self._http.close()
 
-    def get(self, path: str, params: Mapping[str, Any] | None = None) -> httpx.Response:
+    def get(self, path: str, params: Mapping[str, Any] | None = None, *, wait_s: float = 0.0) -> httpx.Response:
         """A read; repeated a few times while the service says that it will be back.
+
+        `wait_s` is how long the service may work before it answers.
 
         Raises:
             ServiceError: the class that the problem document names, or ServiceUnreachable.
         """
         for _ in range(GET_TRIES - 1):
-            response = self._exchange("GET", path, params=params)
+            response = self._exchange("GET", path, params=params, wait_s=wait_s)
             pause_s = _retry_after_s(response)
             if pause_s is None:
                 return checked(response)
             time.sleep(min(pause_s, MAX_PAUSE_S))
-        return checked(self._exchange("GET", path, params=params))
+        return checked(self._exchange("GET", path, params=params, wait_s=wait_s))
 
     def pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The items of a list, page by page."""

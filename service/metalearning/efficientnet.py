@@ -94,6 +94,8 @@ class EfficientNetLite(nn.Module):
 
     def pooled(self, images: Images) -> Float[Tensor, "n n_features"]:
         """Features as the ImageNet classifier saw them, then those of the last block."""
+        if torch.compiler.is_exporting():  # one graph for any number of images
+            return self._pooled(images)
         size = _CPU_SLICE_IMAGES if images.device.type == "cpu" else len(images)
         slices: tuple[Tensor, ...] = torch.split(images, size)
         return torch.cat([self._pooled(part) for part in slices])

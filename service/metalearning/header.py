@@ -19,6 +19,13 @@ from typing import Any, Literal, TypeAlias
 from service.errors import CheckpointError
 
 METADATA_KEY = "handful"
+BACKBONE_LICENCES: Mapping[str, str] = {
+    "conv4": "MIT",
+    "tiny": "MIT",
+    "efficientnet-lite": "Apache-2.0 (backbone: EfficientNet-Lite, The TensorFlow Authors); MIT (the rest)",
+}
+"""What a file with a backbone's weights in it may be used under."""
+
 FORMAT_VERSION = 1
 _MAX_HEADER_BYTES = 16 * 2**20
 
@@ -161,6 +168,11 @@ def read_header(path: Path) -> BaseModelHeader:
     if METADATA_KEY not in metadata:
         raise CheckpointError(f"{path.name} has no {METADATA_KEY!r} metadata: it is not a Handful base model")
     return header_from_json(metadata[METADATA_KEY])
+
+
+def backbone_licence(spec: BackboneSpec) -> str:
+    """What a file with this backbone's weights in it may be used under, as far as Handful knows."""
+    return BACKBONE_LICENCES.get(spec.name, "see the base model's provenance")
 
 
 def file_digest(path: Path) -> str:

@@ -23,6 +23,9 @@ CHECKS = (
     "allow_header_conformance",
     "use_after_free",
 )
+LEFT_OUT = "export_task"
+"""Each of its answers takes seconds; `test_exports.py` has its mistakes by hand."""
+
 OPTIONS = ("--seed=20261125", "--max-examples=15", "--continue-on-failure", "--suppress-health-check=all", "--no-color")
 
 
@@ -37,7 +40,14 @@ def test_schemathesis_finds_nothing(tmp_path: Path, toy_folder: Path) -> None:
     )
     program = Path(sys.executable).with_name("schemathesis")
     with serving(settings, engine) as url, ready_client(url):
-        command = [str(program), "run", f"{url}/openapi.json", f"--checks={','.join(CHECKS)}", *OPTIONS]
+        command = [
+            str(program),
+            "run",
+            f"{url}/openapi.json",
+            f"--checks={','.join(CHECKS)}",
+            f"--exclude-operation-id={LEFT_OUT}",
+            *OPTIONS,
+        ]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "24 selected / 24 total" in done.stdout
+    assert "24 selected / 25 total" in done.stdout

@@ -28,6 +28,7 @@ OPERATIONS = {
     "get_version": ("get", "/v1/tasks/{task}/versions/{number}"),
     "predict": ("post", "/v1/tasks/{task}/predict"),
     "evaluate_task": ("post", "/v1/tasks/{task}/evaluate"),
+    "export_task": ("get", "/v1/tasks/{task}/export"),
     "list_base_models": ("get", "/v1/base-models"),
     "get_base_model": ("get", "/v1/base-models/{base_model}"),
     "get_limits": ("get", "/v1/limits"),

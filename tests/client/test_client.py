@@ -158,3 +158,11 @@ def test_the_nearest_examples_are_named_on_request(client: Client, task: Task) -
     assert (found.label, found.example_id) == ("dark", next(client.examples(task)).id)
     assert found.similarity <= 1
     assert client.predict(task, GREYISH[0]).nearest == ()
+
+
+def test_a_task_is_exported_under_its_name(client: Client, task: Task) -> None:
+    file = client.export(task, "safetensors")
+    assert file.filename == "greys-1.safetensors"
+    assert b"head.weight" in file.data
+    with pytest.raises(VersionNotFound):
+        client.export(task, version=7)
