@@ -16,6 +16,7 @@ from fastapi import APIRouter, FastAPI
 from service.api import (
     base_models,
     evaluations,
+    events,
     examples,
     exports,
     feedback,
@@ -51,6 +52,7 @@ from service.usecases.feedback import Feedback
 from service.usecases.life import TaskLife
 from service.usecases.nearest import NearestExamples
 from service.usecases.predictions import Predictions
+from service.usecases.progress import Progress
 from service.usecases.retries import Retries
 from service.usecases.serving import ServingVersions
 from service.usecases.tasks import Tasks
@@ -64,6 +66,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     life.router,
     feedback.router,
     exports.router,
+    events.router,
     base_models.router,
     health.router,
     problem_types.router,
@@ -218,6 +221,7 @@ def _build_parts(settings: Settings, engine: Engine | None) -> _Parts:
     serving = ServingVersions(database)
     predictions = Predictions(engine, models, decoder, serving, NearestExamples(database, engine))
     task_cases = Tasks(database, engine, artifacts, models, decoder, serving)
+    lifecycle = Lifecycle()
     metrics = Metrics()
     metrics.registry.register(health.EngineCollector(engine.stats))
     services = Services(
@@ -236,6 +240,8 @@ def _build_parts(settings: Settings, engine: Engine | None) -> _Parts:
         metrics=metrics,
         engine_stats=engine.stats,
         check_database=lambda: check_schema(database),
+        progress=Progress(database, is_ending=lambda: lifecycle.is_draining),
+        lifecycle=lifecycle,
     )
     return _Parts(database, engine, decoder, services)
 

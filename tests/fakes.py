@@ -18,6 +18,7 @@ from service.engine.base import (
     Probabilities,
     Similarities,
     SimilarityRequest,
+    Tell,
 )
 from service.errors import EngineBusy
 
@@ -61,9 +62,11 @@ class FakeEngine:
         finally:
             self.taken -= 1
 
-    async def adapt(self, request: AdaptRequest) -> AdaptResult:
+    async def adapt(self, request: AdaptRequest, *, tell: Tell | None = None) -> AdaptResult:
         self.requests.append(request)
         self.arrivals.release()
+        if tell is not None:
+            tell(0.5)
         await self.open_gate.wait()
         if self.failures:
             raise self.failures.pop(0)

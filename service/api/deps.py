@@ -17,6 +17,7 @@ from service.usecases.feedback import Feedback
 from service.usecases.life import TaskLife
 from service.usecases.limits import Limits
 from service.usecases.predictions import Predictions
+from service.usecases.progress import Progress
 from service.usecases.retries import Retries
 from service.usecases.tasks import Tasks
 
@@ -55,6 +56,7 @@ class Services:
     life: TaskLife
     feedback: Feedback
     exports: Exports
+    progress: Progress
     base_models: BaseModels
     limits: Limits
     deadline_s: float

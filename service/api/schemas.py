@@ -181,8 +181,18 @@ class Version(_Answered):
     settings: Mapping[str, Any]
     report: Mapping[str, Any]
     timings_ms: Mapping[str, float]
+    progress: float | None = Field(description="share that is done, 0 to 1, while it is adapting and that can be said")
     error: VersionProblem | None
     created_at: datetime
+
+
+class Progress(_Answered):
+    """A version that is not finished yet."""
+
+    number: int
+    state: Literal["queued", "adapting"]
+    place: int | None = Field(description="how many unfinished versions were there before it; null once it has begun")
+    progress: float | None = Field(description="share that is done, 0 to 1, where it can be said")
 
 
 class Score(_Answered):

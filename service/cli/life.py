@@ -1,7 +1,7 @@
-"""Commands on the life of a task: `handful tasks update|remove-class|activate|feedback`."""
+"""Commands on the life of a task: `handful tasks update|remove-class|activate|watch|feedback`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,11 +9,15 @@ from service.cli.address import connect
 from service.cli.output import AsJson, say
 from service.cli.sources import image_paths
 from service.cli.tasks import SECONDS_A_DAY, Metadata, Store, TaskName, Wait, adapted, pairs, show_task
+from service.errors import error_class
+
+if TYPE_CHECKING:
+    from service.client import Progress
 
 
 def register(group: typer.Typer) -> None:
     """Add the commands to the group `tasks`."""
-    for command in (update, activate, feedback):
+    for command in (update, activate, watch, feedback):
         group.command()(command)
     group.command("remove-class")(remove_class)
 
@@ -73,6 +77,28 @@ def activate(
     """Let another version answer, until a newer one becomes ready."""
     with connect(ctx) as client:
         show_task(client.activate(task, version), as_json=as_json)
+
+
+def watch(
+    ctx: typer.Context,
+    task: TaskName,
+    version: Annotated[int | None, typer.Argument(min=1, help="the newest without it")] = None,
+) -> None:
+    """Follow an adaptation until it is ready; a line for each change."""
+    with connect(ctx) as client:
+        for seen in client.watch(task, version):
+            typer.echo("\t".join(_told(seen)))
+            if seen.error is not None:
+                raise error_class(seen.error.type.rpartition("/")[2])(seen.error.detail)
+
+
+def _told(seen: "Progress") -> tuple[str, ...]:
+    facts = [f"version {seen.number}", seen.state]
+    if seen.place is not None:
+        facts.append(f"{seen.place} before it")
+    if seen.progress is not None:
+        facts.append(f"{seen.progress:.0%}")
+    return tuple(facts)
 
 
 def feedback(  # noqa: PLR0913  # each is an option of the command line

@@ -27,6 +27,7 @@ from service.client.connection import ServiceUnreachable
 from service.client.evaluations import ClassEvaluation, Evaluation, ThresholdEvaluation
 from service.client.exports import ExportedFile, ExportFormat
 from service.client.uploads import Image, ImageSource, LabelledImage, LabelledImages, TaskChanges, TaskOptions
+from service.client.watching import Progress
 
 __all__ = [
     "BaseModelCard",
@@ -45,6 +46,7 @@ __all__ = [
     "NearestExample",
     "Prediction",
     "Problem",
+    "Progress",
     "Score",
     "ServiceUnreachable",
     "Task",

@@ -73,6 +73,7 @@ class Version:
 
     Attributes:
         state: `queued`, `adapting`, `ready` or `failed`.
+        progress: share that is done, 0 to 1, while it is adapting and that can be said.
         error: what went wrong, where it failed.
     """
 
@@ -84,6 +85,7 @@ class Version:
     settings: Mapping[str, Any] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    progress: float | None = None
     error: Problem | None = None
     created_at: datetime | None = None
 

@@ -39,7 +39,8 @@ from service.client.uploads import (
     labelled_sources,
     send_labelled,
 )
-from service.errors import DeadlineExceeded, InvalidRequest, NotFound, TaskNotFound, error_class
+from service.client.watching import Progress, watch
+from service.errors import DeadlineExceeded, InvalidRequest, NotFound, TaskNotFound, VersionNotFound, error_class
 
 POLL_S = 0.5
 ADAPT_WAIT_S = 10.0
@@ -250,6 +251,19 @@ class Client:
         """The task once a ready version answers, until another one is activated or a newer one becomes ready."""
         path = f"{self._path(task)}/versions/{number}/activate"
         return task_from_json(self._connection.make(path, key=idempotency_key).json())
+
+    def watch(self, task: TaskRef, number: int | None = None) -> Iterator[Progress]:
+        """Each change of a version, by default the newest, until it is ready or failed.
+
+        Raises:
+            VersionNotFound: the task has no such version, or none at all.
+        """
+        if number is None:
+            newest = next(self.versions(task), None)
+            if newest is None:
+                raise VersionNotFound("the task has no version to watch; adapt it first")
+            number = newest.number
+        return watch(self._connection, f"{self._path(task)}/versions/{number}/events")
 
     def wait_until_ready(self, task: TaskRef, *, timeout_s: float = 300.0) -> Task:
         """The task, once its newest version is ready.

@@ -136,6 +136,22 @@ class Connection:
         except (ServiceUnreachable, DeadlineExceeded):
             return False
 
+    def lines(self, path: str) -> Iterator[str]:
+        """The lines of an answer as they come, until it ends or the connection breaks; opened a few times as `get` is.
+
+        Raises:
+            ServiceError: the class that the problem document names, or ServiceUnreachable.
+        """
+        self.get(path.rpartition("/")[0])  # raises, and waits, where there is nothing to follow
+        try:
+            with self._http.stream("GET", path, timeout=self._timeout_s) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _error(response)
+                yield from response.iter_lines()
+        except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ReadTimeout):
+            time.sleep(MAKE_PAUSES_S[0])
+
     def _exchange(self, method: str, path: str, *, wait_s: float = 0.0, **content: Unpack[Content]) -> httpx.Response:
         timeout = httpx.Timeout(self._timeout_s, read=self._timeout_s + wait_s)
         try:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from service.artifacts import ArtifactStore
-from service.engine.base import AdaptRequest, FeatureRow
+from service.engine.base import AdaptRequest, FeatureRow, Tell, untold
 from service.engine.inference import Inference
 from service.errors import ArtifactDamaged, InvalidSupportSet
 from service.metalearning.episodes import SupportSet
@@ -44,8 +44,8 @@ class Adaptation:
     inference: Inference
     store: ArtifactStore
 
-    def run(self, request: AdaptRequest, *, pause: Pause) -> Adapted:
-        """Adapt; nothing is stored.
+    def run(self, request: AdaptRequest, *, pause: Pause, tell: Tell = untold) -> Adapted:
+        """Adapt; nothing is stored. `tell` takes the share of the images whose features are computed.
 
         Raises:
             UnknownLearner, InvalidOption, InvalidSupportSet: the request cannot be right.
@@ -56,7 +56,7 @@ class Adaptation:
         watch = _Stopwatch()
         features = None
         if isinstance(learner, HeadLearner) and learner.adapts == "head":
-            rows, features = self._features(request, pause=pause)
+            rows, features = self._features(request, pause=pause, tell=tell)
             watch.lap("features")
             pause()
             task = self._head(learner, rows, labels)
@@ -77,7 +77,7 @@ class Adaptation:
             views_of_all = rows.reshape(-1, header.n_features)
             return settled(learner.head(views_of_all, labels.repeat_interleave(len(header.views))))
 
-    def _features(self, request: AdaptRequest, *, pause: Pause) -> tuple[Tensor, bytes | None]:
+    def _features(self, request: AdaptRequest, *, pause: Pause, tell: Tell) -> tuple[Tensor, bytes | None]:
         """One row an example, stored ones included, and the fresh ones as bytes.
 
         Fresh features take the way through their stored form, so that an adaptation from stored features gives the
@@ -88,20 +88,21 @@ class Adaptation:
         is_fresh = torch.tensor([row is None for row in request.features])
         data = None
         if len(request.pixels):
-            data = features_to_bytes(self._computed(request, pause=pause))
+            data = features_to_bytes(self._computed(request, pause=pause, tell=tell))
             rows[is_fresh] = features_from_bytes(data)
         stored = [row for row in request.features if row is not None]
         if stored:
             rows[~is_fresh] = self._stored(stored, width)
         return rows.to(self.inference.device), data
 
-    def _computed(self, request: AdaptRequest, *, pause: Pause) -> Tensor:
+    def _computed(self, request: AdaptRequest, *, pause: Pause, tell: Tell) -> Tensor:
         names = self.base_model.header.views
         chunk = max(1, CHUNK_IMAGES // len(names))
         rows = []
         with torch.no_grad():
             for start in range(0, len(request.pixels), chunk):
                 pause()
+                tell(start / len(request.pixels))
                 images = self.inference.upload(request.pixels[start : start + chunk])
                 features = self.inference.network.backbone(views(images, names))
                 rows.append(features.reshape(len(images), -1).cpu())

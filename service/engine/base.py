@@ -4,10 +4,10 @@ Only ids, digests and small arrays cross it; never weights, never a pickle. A ba
 named by the SHA-256 digest of their file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,15 @@ Pixels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 """One row an image, one column a class: (n, n_way)."""
 
+Tell: TypeAlias = Callable[[float], None]
+"""Takes the share of an adaptation that is done, 0 to 1."""
+
 Similarities = NDArray[np.float32]
 """One row an image, one column an example: (n, n_support)."""
+
+
+def untold(_share: float) -> None:
+    """A `Tell` for those who need not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +143,10 @@ class Engine(Protocol):
             EngineBusy: none is left.
         """
 
-    async def adapt(self, request: AdaptRequest) -> AdaptResult:
+    async def adapt(self, request: AdaptRequest, *, tell: Tell | None = None) -> AdaptResult:
         """Adapt and store a task model; the caller holds a place from `reserve`.
+
+        `tell` is called now and then by the event loop, where the share that is done can be said.
 
         Raises:
             WorkerDied: the worker ended meanwhile; the request may be sent again.

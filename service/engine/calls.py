@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable
 
-from service.engine.base import AdaptResult, Probabilities
+from service.engine.base import AdaptResult, Probabilities, Tell
 from service.engine.messages import Answer
 from service.errors import DeadlineExceeded, ServiceError
 
@@ -22,6 +22,7 @@ class Calls:
     def __init__(self, *, withdraw: Withdraw) -> None:
         self._withdraw = withdraw
         self._numbers = itertools.count()
+        self._tells: dict[int, Tell] = {}
         self._open: dict[int, asyncio.Future[Probabilities | AdaptResult]] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -29,8 +30,10 @@ class Calls:
     def __len__(self) -> int:
         return len(self._open)
 
-    async def ask(self, send: Send, *, deadline_s: float | None = None) -> Probabilities | AdaptResult:
-        """Send a request under a number of its own and wait for its result.
+    async def ask(
+        self, send: Send, *, deadline_s: float | None = None, tell: Tell | None = None
+    ) -> Probabilities | AdaptResult:
+        """Send a request under a number of its own and wait for its result; `tell` is told how far it is.
 
         Raises:
             DeadlineExceeded: there is none within deadline_s.
@@ -38,6 +41,8 @@ class Calls:
         """
         number = next(self._numbers)
         future = self._open[number] = asyncio.get_running_loop().create_future()
+        if tell is not None:
+            self._tells[number] = tell
         self._idle.clear()
         try:
             async with asyncio.timeout(deadline_s):
@@ -48,6 +53,11 @@ class Calls:
             raise DeadlineExceeded(f"the answer was not ready within {deadline_s:.3g} s") from None
         finally:
             self._close(number)
+
+    def tell(self, number: int, share: float) -> None:
+        """Say how far a call is to whoever wants to know."""
+        if (tell := self._tells.get(number)) is not None:
+            tell(share)
 
     def settle(self, answers: Iterable[Answer]) -> None:
         """Hand answers to those who wait for them."""
@@ -75,6 +85,7 @@ class Calls:
 
     def _close(self, number: int) -> None:
         future = self._open.pop(number)
+        self._tells.pop(number, None)
         if not future.done() or future.cancelled():
             self._withdraw(number)
         else:

@@ -23,6 +23,7 @@ from service.engine.base import (
     Probabilities,
     Similarities,
     SimilarityRequest,
+    Tell,
 )
 from service.engine.batching import Entry, Request, Scheduler
 from service.engine.calls import Calls
@@ -99,9 +100,9 @@ class InlineEngine:
         """A place in the bounded queue for one adaptation, given back at exit."""
         return self._admission.adaptation()
 
-    async def adapt(self, request: AdaptRequest) -> AdaptResult:
+    async def adapt(self, request: AdaptRequest, *, tell: Tell | None = None) -> AdaptResult:
         """Adapt and store a task model; the caller holds a place from `reserve`."""
-        return cast("AdaptResult", await self._ask(request))
+        return cast("AdaptResult", await self._ask(request, tell=tell))
 
     async def predict(self, request: PredictRequest, *, deadline_s: float) -> Probabilities:
         """Class probabilities of each image."""
@@ -124,7 +125,9 @@ class InlineEngine:
             **dataclasses.asdict(self._counters),
         )
 
-    async def _ask(self, request: Request, deadline_s: float | None = None) -> Probabilities | AdaptResult:
+    async def _ask(
+        self, request: Request, deadline_s: float | None = None, *, tell: Tell | None = None
+    ) -> Probabilities | AdaptResult:
         if not self._admission.is_open:
             raise EngineNotReady("the engine is not running")
         expires_at = float("inf") if deadline_s is None else self._scheduler.clock() + deadline_s
@@ -132,7 +135,7 @@ class InlineEngine:
         async def send(number: int) -> None:
             self._scheduler.submit(Entry(number, request, expires_at))
 
-        return await self._calls.ask(send, deadline_s=deadline_s)
+        return await self._calls.ask(send, deadline_s=deadline_s, tell=tell)
 
     def _warm_worker(self) -> Worker:
         if self._options.threads is not None:
@@ -145,8 +148,11 @@ class InlineEngine:
         def reply(answers: Sequence[Answer], counters: Counters) -> None:
             loop.call_soon_threadsafe(self._settle, answers, counters)
 
+        def tell(number: int, share: float) -> None:
+            loop.call_soon_threadsafe(self._calls.tell, number, share)
+
         try:
-            Serving(worker, self._scheduler, reply=reply, progress=lambda: None).run()
+            Serving(worker, self._scheduler, reply=reply, progress=lambda: None, tell=tell).run()
         except Exception:  # noqa: BLE001  # whatever it is, it is logged and every caller is told
             _log.critical("the worker ends because of an error it cannot recover from", exc_info=True)
             loop.call_soon_threadsafe(self._lose)

@@ -24,6 +24,7 @@ from service.engine.base import (
     Probabilities,
     Similarities,
     SimilarityRequest,
+    Tell,
 )
 from service.engine.messages import Counters, WorkerOptions
 from service.engine.worker_process import WorkerProcess
@@ -154,7 +155,7 @@ class ProcessEngine:
         """A place in the bounded queue for one adaptation, given back at exit."""
         return self._admission.adaptation()
 
-    async def adapt(self, request: AdaptRequest) -> AdaptResult:
+    async def adapt(self, request: AdaptRequest, *, tell: Tell | None = None) -> AdaptResult:
         """Adapt and store a task model; the caller holds a place from `reserve`."""
         since = time.perf_counter()
         async with self._turn:
@@ -162,7 +163,7 @@ class ProcessEngine:
                 raise EngineNotReady("the engine is not running")
             waited_ms = (time.perf_counter() - since) * 1000
             worker = await self._ready_worker(self._patience.restart_s)
-            result = await worker.adapt(request)
+            result = await worker.adapt(request, tell=tell)
         queue_ms = round(waited_ms + result.timings_ms["queue"], 3)
         return dataclasses.replace(result, timings_ms={**result.timings_ms, "queue": queue_ms})
 

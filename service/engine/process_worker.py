@@ -88,6 +88,10 @@ class Wire:
         """Write answers."""
         self.send(answers_frame(answers, counters))
 
+    def tell(self, number: int, share: float) -> None:
+        """Write how far an adaptation is."""
+        self.send(Frame("share", {"number": number, "share": share}))
+
     def progress(self) -> None:
         """Let the other end know that work goes on, once in a while."""
         now = time.monotonic()
@@ -150,7 +154,7 @@ def _serve(wire: Wire, inbox: Inbox, options: WorkerOptions) -> None:
     inbox.scheduler.batch_rows = worker.batch_rows
     wire.send(Frame("ready", {"device": worker.device_name, "base_models": worker.base_models}))
     _log.info("the worker is ready on %s with %d base models", worker.device_name, len(worker.base_models))
-    Serving(worker, inbox.scheduler, reply=wire.reply, progress=wire.progress).run()
+    Serving(worker, inbox.scheduler, reply=wire.reply, progress=wire.progress, tell=wire.tell).run()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from service.errors import DeadlineExceeded, ServiceError
 
 Reply = Callable[[Sequence[Answer], Counters], None]
 
+_TELL_S = 0.25
+
 _log = logging.getLogger(__name__)
 
 
@@ -26,13 +28,24 @@ class Serving:
     Args:
         reply: takes answers that are ready at the same time; called in the thread of `run`.
         progress: called whenever the loop has moved on, so that somebody can tell slow from stuck.
+        tell: takes the number of an adaptation and the share of it that is done, every quarter of a second at most.
     """
 
-    def __init__(self, worker: Worker, scheduler: Scheduler, *, reply: Reply, progress: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        scheduler: Scheduler,
+        *,
+        reply: Reply,
+        progress: Callable[[], None],
+        tell: Callable[[int, float], None],
+    ) -> None:
         self._worker = worker
         self._scheduler = scheduler
         self._reply = reply
         self._progress = progress
+        self._tell = tell
+        self._told_at = 0.0
 
     def run(self) -> None:
         """Serve until the scheduler is closed.
@@ -62,7 +75,9 @@ class Serving:
         queue_ms = round((self._scheduler.clock() - entry.submitted_at) * 1000, 3)
         token = telemetry.set_request_id(entry.request.request_id)
         try:
-            result = self._worker.adapt(entry.request, pause=lambda: self._pause(entry))
+            result = self._worker.adapt(
+                entry.request, pause=lambda: self._pause(entry), tell=lambda share: self._tell_share(entry, share)
+            )
             _log.info("adapted to %d images of %d classes", result.report["n_support"], result.report["n_way"])
             return replace(result, timings_ms={"queue": queue_ms} | dict(result.timings_ms))
         except _WithdrawnError:
@@ -80,6 +95,12 @@ class Serving:
             raise _WithdrawnError
         if self._scheduler.waiting_predictions():
             self._run_predictions()
+
+    def _tell_share(self, entry: Entry, share: float) -> None:
+        now = self._scheduler.clock()
+        if now - self._told_at >= _TELL_S:
+            self._told_at = now
+            self._tell(entry.number, share)
 
     def _finish(self, entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
         outcome_of = {entry.number: outcome for entry, outcome in zip(entries, outcomes, strict=True)}

@@ -23,6 +23,8 @@ from service.engine.base import (
     Probabilities,
     Similarities,
     SimilarityRequest,
+    Tell,
+    untold,
 )
 from service.engine.cache import ByteCache
 from service.engine.cpus import usable_cpus
@@ -85,7 +87,7 @@ class Worker:
             progress()
             _log.info("base model %s is warm after %.1f s", header.id, time.perf_counter() - since)
 
-    def adapt(self, request: AdaptRequest, *, pause: Pause = no_pause) -> AdaptResult:
+    def adapt(self, request: AdaptRequest, *, pause: Pause = no_pause, tell: Tell = untold) -> AdaptResult:
         """Adapt, store and cache a task model; the timing `queue` is left to the caller.
 
         Raises:
@@ -93,7 +95,7 @@ class Worker:
         """
         adaptation = self._adaptation(request.base_model)
         _check_pixels(adaptation.base_model, request.pixels)
-        adapted = self._run(adaptation, request, pause)
+        adapted = self._run(adaptation, request, pause, tell)
         since = time.perf_counter()
         metadata = {"base_model": request.base_model, "learner": request.learner}
         data = task_to_bytes({name: tensor.cpu() for name, tensor in adapted.task.items()}, metadata)
@@ -160,11 +162,11 @@ class Worker:
         except KeyError:
             raise BaseModelGone(f"base model {digest} is not loaded; adapt the task to one that is") from None
 
-    def _run(self, adaptation: Adaptation, request: AdaptRequest, pause: Pause) -> Adapted:
+    def _run(self, adaptation: Adaptation, request: AdaptRequest, pause: Pause, tell: Tell) -> Adapted:
         """Adapt, a second time with an empty cache if the memory runs out."""
         for _ in range(2):
             try:
-                return adaptation.run(request, pause=pause)
+                return adaptation.run(request, pause=pause, tell=tell)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise

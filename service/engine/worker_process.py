@@ -19,6 +19,7 @@ from service.engine.base import (
     Probabilities,
     Similarities,
     SimilarityRequest,
+    Tell,
 )
 from service.engine.calls import Calls
 from service.engine.cpus import usable_cpus
@@ -122,7 +123,7 @@ class WorkerProcess(asyncio.Protocol):
         self._start_listening()
         return cast("Similarities", await self.calls.ask(send, deadline_s=deadline_s))
 
-    async def adapt(self, request: AdaptRequest) -> AdaptResult:
+    async def adapt(self, request: AdaptRequest, *, tell: Tell | None = None) -> AdaptResult:
         """As `Engine.adapt`, on this process only."""
 
         async def send(number: int) -> None:
@@ -132,7 +133,7 @@ class WorkerProcess(asyncio.Protocol):
             self._send(adapt_frame(number, request))
 
         self._start_listening()
-        return cast("AdaptResult", await self.calls.ask(send))
+        return cast("AdaptResult", await self.calls.ask(send, tell=tell))
 
     def keep_until_ended(self, task: "asyncio.Task[None]") -> None:
         """Hold on to a task about this process, and cancel it when the process has ended."""
@@ -194,6 +195,8 @@ class WorkerProcess(asyncio.Protocol):
             case "answers":
                 answers, self.counters = answers_in(frame)
                 self.calls.settle(answers)
+            case "share":
+                self.calls.tell(frame.fields["number"], frame.fields["share"])
             case "ready" if not self.ready.done():
                 self.device = frame.fields["device"]
                 self.base_models = tuple(frame.fields["base_models"])

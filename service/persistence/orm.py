@@ -150,6 +150,7 @@ class Version(Base):
         artifact: digest of the task parameters, with their size `n_bytes`, once it is ready.
         error: `type`, `title` and `detail` of the problem if it failed.
         attempts: how often somebody began to adapt it.
+        progress: share of the work that is done, 0 to 1, while it is adapting and somebody can say.
         lease_owner: who adapts it, until `lease_expires_at` by the database's clock.
     """
 
@@ -172,6 +173,7 @@ class Version(Base):
     timings_ms: Mapped[dict[str, Any]] = mapped_column(default=dict)
     error: Mapped[dict[str, Any] | None]
     attempts: Mapped[int] = mapped_column(default=0)
+    progress: Mapped[float | None] = mapped_column(Double)
     lease_owner: Mapped[str | None] = mapped_column(String(36))
     lease_expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

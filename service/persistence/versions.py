@@ -154,6 +154,18 @@ class VersionRows:
         """Say that the device is at work on the version, if it is still the owner's."""
         await self._change(claim, lambda version: _set_state(version, "adapting"))
 
+    async def note_progress(self, claim: Claim, share: float) -> None:
+        """Say how far the adaptation is, if the version is still the owner's."""
+        owned = (Version.id == claim.version_id, Version.lease_owner == claim.owner, Version.state == "adapting")
+        async with self._database.write() as session:
+            await session.execute(update(Version).where(*owned).values(progress=share))
+
+    async def place(self, version: Version) -> int:
+        """How many unfinished versions, of any task, were there before this one."""
+        before = select(func.count()).where(Version.state.in_(UNFINISHED), Version.id < version.id)
+        async with self._database.read() as session:
+            return await session.scalar(before) or 0
+
     async def release(self, claim: Claim, *, counts: bool) -> None:
         """Put the version back into the queue; an attempt that does not count may be repeated without end."""
 
@@ -251,6 +263,7 @@ def _is_free() -> ColumnElement[bool]:
 
 def _set_state(version: Version, state: str) -> None:
     version.state = state
+    version.progress = None
 
 
 def _end_lease(version: Version) -> None:

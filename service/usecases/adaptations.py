@@ -12,7 +12,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -31,6 +31,9 @@ ROUND_S = 5.0
 MAX_ATTEMPTS = 3
 _SHOWN_AS_QUEUED_S = 0.5
 """Shorter adaptations go from queued to ready: a change of state of its own would cost more than it tells."""
+
+_PROGRESS_S = 1.0
+"""How often the progress of an adaptation is written: a transaction each."""
 
 Place: TypeAlias = AbstractContextManager[object]
 """A place in the engine's queue, given back when it is closed."""
@@ -163,14 +166,27 @@ class Adaptations:
             log.info("version %d of task %s is not ours any more; its result is dropped", version.number, claim.task_id)
 
     async def _adapted(self, claim: Claim, version: Version, support: Support) -> AdaptResult:
-        adapting = asyncio.ensure_future(self._engine.adapt(self._supports.request(version, support)))
+        shares = [0.0]
+        request = self._supports.request(version, support)
+        adapting = asyncio.ensure_future(self._engine.adapt(request, tell=shares.append))
         try:
             await asyncio.wait({adapting}, timeout=_SHOWN_AS_QUEUED_S)
             if not adapting.done():
                 await self._versions.mark_adapting(claim)
+                await self._show_progress(claim, adapting, shares)
             return await adapting
         finally:
             adapting.cancel()
+
+    async def _show_progress(self, claim: Claim, adapting: asyncio.Future[AdaptResult], shares: list[float]) -> None:
+        """Write how far the adaptation is, where that was told since the last time, until it is over."""
+        written = 0.0
+        while not adapting.done():
+            if shares[-1] != written:
+                written = shares[-1]
+                with suppress(Unavailable):  # it is worth less than the adaptation
+                    await self._versions.note_progress(claim, written)
+            await asyncio.wait({adapting}, timeout=_PROGRESS_S)
 
     async def _fail(self, claim: Claim, error: ServiceError) -> None:
         problem = {"type": error.problem_type(), "title": error.title(), "detail": error.message}

@@ -67,6 +67,7 @@ def version_view(row: Version) -> VersionView:
         settings=row.settings,
         report=row.report,
         timings_ms=row.timings_ms,
+        progress=row.progress,
         error=None if row.error is None else VersionError(**row.error),
         created_at=row.created_at,
     )

@@ -116,6 +116,7 @@ class VersionView:
         settings: everything the learner was run with, its prior included.
         report: facts about the adaptation; empty until the version is ready.
         timings_ms: of the worker; empty until the version is ready.
+        progress: share that is done, 0 to 1, while it is adapting and that can be said.
         error: the problem if the version failed.
     """
 
@@ -127,8 +128,37 @@ class VersionView:
     settings: Mapping[str, Any]
     report: Mapping[str, Any]
     timings_ms: Mapping[str, float]
+    progress: float | None
     error: VersionError | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressView:
+    """A version at one moment, and how many unfinished versions were there before it; None once it has begun."""
+
+    version: VersionView
+    place: int | None
+
+    @property
+    def number(self) -> int:
+        """The number of the version."""
+        return self.version.number
+
+    @property
+    def state(self) -> VersionState:
+        """The state of the version."""
+        return self.version.state
+
+    @property
+    def progress(self) -> float | None:
+        """The share that is done, where it can be said."""
+        return self.version.progress
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.version.state in {"ready", "failed"}
 
 
 @dataclass(frozen=True, slots=True)

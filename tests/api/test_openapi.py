@@ -26,6 +26,7 @@ OPERATIONS = {
     "adapt_task": ("post", "/v1/tasks/{task}/adapt"),
     "list_versions": ("get", "/v1/tasks/{task}/versions"),
     "get_version": ("get", "/v1/tasks/{task}/versions/{number}"),
+    "watch_version": ("get", "/v1/tasks/{task}/versions/{number}/events"),
     "predict": ("post", "/v1/tasks/{task}/predict"),
     "evaluate_task": ("post", "/v1/tasks/{task}/evaluate"),
     "export_task": ("get", "/v1/tasks/{task}/export"),

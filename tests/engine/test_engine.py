@@ -58,6 +58,14 @@ async def test_an_adaptation_is_timed_in_parts(bench: Bench) -> None:
     assert min(result.timings_ms.values()) >= 0
 
 
+async def test_an_adaptation_tells_how_far_it_is(bench: Bench) -> None:
+    shares: list[float] = []
+    with bench.engine.reserve():
+        await bench.engine.adapt(toy_support(bench.base_model, n_shot=40), tell=shares.append)
+    assert shares
+    assert all(0 <= share < 1 for share in shares)
+
+
 async def test_equal_requests_give_one_artifact(bench: Bench) -> None:
     first = await bench.adapt(toy_support(bench.base_model))
     second = await bench.adapt(toy_support(bench.base_model))

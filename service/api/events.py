@@ -1,0 +1,90 @@
+"""Server-sent events of an adaptation, as the HTML standard has them.
+
+A stream that ends at `ready` or `failed` would be opened again by a browser's EventSource. The last event has the id
+`end`, which EventSource then sends along, and the answer to that is 204, which tells it to stop.
+"""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Response
+from fastapi.responses import StreamingResponse
+
+from service.api.deps import Services, ServicesDep, TaskId, VersionNumber
+from service.api.openapi import problems
+from service.api.problems import problem_document
+from service.api.schemas import Progress, Version
+from service.errors import ServiceError, TaskNotFound, VersionNotFound
+from service.usecases import views
+
+MEDIA_TYPE: Final = "text/event-stream"
+HEARTBEAT_S: Final = 10.0
+LAST_ID: Final = "end"
+_HEADERS: Final = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+_STREAM: Final = {
+    "schema": {"type": "string"},
+    "example": 'event: adapting\ndata: {"number":2,"state":"adapting","place":null,"progress":0.4}\n\n',
+}
+
+router = APIRouter(prefix="/v1/tasks/{task}", tags=["versions"])
+
+
+@router.get(
+    "/versions/{number}/events",
+    response_class=Response,
+    summary="Watch an adaptation",
+    responses={
+        200: {"description": "Server-sent events", "content": {MEDIA_TYPE: _STREAM}},
+        204: {"description": f"`Last-Event-ID` is `{LAST_ID}`: there is no more to tell."},
+        **problems(TaskNotFound, VersionNotFound),
+    },
+)
+async def watch_version(
+    task_id: TaskId,
+    number: VersionNumber,
+    services: ServicesDep,
+    last_event_id: Annotated[
+        str | None, Header(max_length=200, description="what a browser sends when it opens the stream again")
+    ] = None,
+) -> Response:
+    """Tell how an adaptation goes on: `queued` with its place, `adapting` with its progress, then `ready` or `failed`.
+
+    Each event is named by the state; the last one's data is the version. If the task is removed meanwhile, the last
+    event is `gone` with a problem document. A stream that ends without a last event can be opened again, anywhere.
+    """
+    if last_event_id == LAST_ID:
+        return Response(status_code=204)
+    seen = await services.progress.look(task_id, number)
+    return StreamingResponse(_events(services, task_id, seen), media_type=MEDIA_TYPE, headers=_HEADERS)
+
+
+async def _events(services: Services, task_id: UUID, seen: views.ProgressView) -> AsyncIterator[str]:
+    """The stream; a comment keeps it open through proxies where nothing changes."""
+    told_at = time.monotonic()
+    try:
+        async for change in services.progress.watch(task_id, seen):
+            if change is not None:
+                yield _event(change)
+            elif time.monotonic() - told_at >= HEARTBEAT_S:
+                yield ": still here\n\n"
+            else:
+                continue
+            told_at = time.monotonic()
+    except ServiceError as error:
+        yield _framed(
+            "gone", json.dumps(problem_document(error)), last=isinstance(error, TaskNotFound | VersionNotFound)
+        )
+
+
+def _event(seen: views.ProgressView) -> str:
+    if seen.is_over:
+        return _framed(seen.version.state, Version.model_validate(seen.version).model_dump_json(), last=True)
+    return _framed(seen.version.state, Progress.model_validate(seen).model_dump_json(), last=False)
+
+
+def _framed(name: str, data: str, *, last: bool) -> str:
+    mark = f"id: {LAST_ID}\n" if last else ""
+    return f"event: {name}\n{mark}data: {data}\n\n"
