@@ -25,6 +25,7 @@ from service.api import (
     pages,
     predictions,
     problem_types,
+    suggestions,
     tasks,
     versions,
 )
@@ -55,6 +56,7 @@ from service.usecases.predictions import Predictions
 from service.usecases.progress import Progress
 from service.usecases.retries import Retries
 from service.usecases.serving import ServingVersions
+from service.usecases.suggestions import Suggestions
 from service.usecases.tasks import Tasks
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -67,6 +69,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     feedback.router,
     exports.router,
     events.router,
+    suggestions.router,
     base_models.router,
     health.router,
     problem_types.router,
@@ -240,6 +243,7 @@ def _build_parts(settings: Settings, engine: Engine | None) -> _Parts:
         metrics=metrics,
         engine_stats=engine.stats,
         check_database=lambda: check_schema(database),
+        suggestions=Suggestions(database, engine, models, decoder, serving),
         progress=Progress(database, is_ending=lambda: lifecycle.is_draining),
         lifecycle=lifecycle,
     )

@@ -12,6 +12,8 @@ from service.artifacts import ArtifactStore
 from service.engine.base import (
     AdaptRequest,
     AdaptResult,
+    Directions,
+    DirectionsRequest,
     EngineStats,
     FeatureRow,
     PredictRequest,
@@ -91,6 +93,12 @@ class FakeEngine:
         stored = np.array([self._stored(row) for row in request.support])
         values = request.pixels.mean(axis=(1, 2, 3))
         return np.asarray(1 - np.abs(values[:, None] - stored[None, :]) / 255, dtype=np.float32)
+
+    async def directions(self, request: DirectionsRequest, *, deadline_s: float) -> Directions:
+        await asyncio.wait_for(self.open_gate.wait(), deadline_s)
+        values = [self._stored(row) for row in request.stored] + list(request.pixels.mean(axis=(1, 2, 3)))
+        angles = np.array(values) / 255 * np.pi / 2
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
     def stats(self) -> EngineStats:
         return EngineStats("ready", "fake")

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from service.api.evaluation_schemas import EvaluationFields
-from service.api.life_schemas import FeedbackFields
+from service.api.life_schemas import FeedbackFields, PoolFields
 from service.api.schemas import EmptyTaskBody, NewTaskFields
 
 _BINARY: Final = {"type": "string", "format": "binary"}
@@ -54,6 +54,16 @@ def feedback_body() -> dict[str, Any]:
     fields = {name: _form_field(schema) for name, schema in _schema(FeedbackFields)["properties"].items()}
     example = _support_example() | {"adapt": "true", "wait": 30}
     return _body({"multipart/form-data": {"schema": _support_form(fields), "examples": _named("images", example)}})
+
+
+def pool_body() -> dict[str, Any]:
+    """`openapi_extra` of a pool of unlabelled images."""
+    files = {"type": "array", "items": _BINARY, "minItems": 1, "description": "images without labels"}
+    fields = {name: _form_field(schema) for name, schema in _schema(PoolFields)["properties"].items()}
+    form = {"type": "object", "required": ["files"], "properties": {"files": files, **fields}}
+    example = {"files": [_drawing(_RING), _drawing(_CROSS)], "n": 1}
+    content = {"schema": form | {"additionalProperties": False}, "examples": _named("images", example)}
+    return _body({"multipart/form-data": content})
 
 
 def images_body() -> dict[str, Any]:

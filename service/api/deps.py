@@ -19,6 +19,7 @@ from service.usecases.limits import Limits
 from service.usecases.predictions import Predictions
 from service.usecases.progress import Progress
 from service.usecases.retries import Retries
+from service.usecases.suggestions import Suggestions
 from service.usecases.tasks import Tasks
 
 MAX_NUMBER = 2**31 - 1
@@ -57,6 +58,7 @@ class Services:
     feedback: Feedback
     exports: Exports
     progress: Progress
+    suggestions: Suggestions
     base_models: BaseModels
     limits: Limits
     deadline_s: float

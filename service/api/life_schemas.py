@@ -1,6 +1,7 @@
 """The bodies of the calls that change a task as pydantic models."""
 
-from typing import Annotated
+from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,3 +51,30 @@ class StoredFeedback(BaseModel):
 
     items: tuple[Example, ...]
     version: int | None = Field(description="the version that is made with them, where it was asked for")
+
+
+class PoolFields(_Taken):
+    """The fields of a form with a pool, beside its images."""
+
+    n: int = Field(10, ge=1, le=100_000, description="how many images to suggest, at most")
+
+
+class SuggestedImage(BaseModel):
+    """An image of a pool that is worth a label."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+    index: int = Field(description="its place among the `files` of the request, from 0")
+    filename: str | None
+    reason: Literal["typical", "uncertain"]
+    detail: str
+    n_alike: int = Field(description="how many images of the pool are like it, itself included")
+
+
+class Suggestions(BaseModel):
+    """The images of a pool to label next, the first first."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+    task_id: UUID
+    suggestions: tuple[SuggestedImage, ...]

@@ -45,6 +45,7 @@ _OF_TASK: Final = (
     "list_versions",
     "predict",
     "give_feedback",
+    "suggest_images",
     "evaluate_task",
     "export_task",
 )

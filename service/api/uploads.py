@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from service.api.archives import read_archive
 from service.api.evaluation_schemas import EvaluationFields
 from service.api.forms import Form, parse_form
-from service.api.life_schemas import FeedbackFields
+from service.api.life_schemas import FeedbackFields, PoolFields
 from service.api.problems import RejectedFields, validation_problem
 from service.api.schemas import NewTaskFields
 from service.api.spool import FilePart, Spool
@@ -35,7 +35,7 @@ JSON: Final = "application/json"
 MAX_JSON_BYTES: Final = 2**20
 _OTHER_FIELDS: Final = 32
 _SCALARS: Final = frozenset(
-    name for model in (NewTaskFields, EvaluationFields, FeedbackFields) for name in model.model_fields
+    name for model in (NewTaskFields, EvaluationFields, FeedbackFields, PoolFields) for name in model.model_fields
 )
 _NEW_TASK: Final = frozenset(NewTaskFields.model_fields)
 _FILES: Final = frozenset({"files", "archive"})
@@ -79,6 +79,16 @@ async def read_feedback(
     form = await _support_form(request, spool, limits)
     fields = validated(FeedbackFields, _scalars(form, known=FeedbackFields.model_fields))
     return await _some_uploads(form, limits), fields
+
+
+async def read_pool(request: Request, spool: Spool, limits: Limits) -> tuple[tuple[Upload, ...], PoolFields]:
+    """A form with unlabelled images, and how many of them to suggest."""
+    form = await _support_form(request, spool, limits)
+    _check_files(form, names=("files",))
+    fields = validated(PoolFields, _scalars(form, known=PoolFields.model_fields, repeated=()))
+    if not form.files:
+        raise _rejected("/files", "missing", "the form has no 'files'")
+    return tuple(_upload(part) for part in form.files), fields
 
 
 async def read_images(request: Request, spool: Spool, limits: Limits) -> tuple[Upload, ...]:

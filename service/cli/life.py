@@ -1,12 +1,13 @@
-"""Commands on the life of a task: `handful tasks update|remove-class|activate|watch|feedback`."""
+"""Commands on the life of a task: `handful tasks update|remove-class|activate|watch|feedback|suggest`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.address import connect
-from service.cli.output import AsJson, say
+from service.cli.output import AsJson, say, show_json, show_table
 from service.cli.sources import image_paths
 from service.cli.tasks import SECONDS_A_DAY, Metadata, Store, TaskName, Wait, adapted, pairs, show_task
 from service.errors import error_class
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def register(group: typer.Typer) -> None:
     """Add the commands to the group `tasks`."""
-    for command in (update, activate, watch, feedback):
+    for command in (update, activate, watch, feedback, suggest):
         group.command()(command)
     group.command("remove-class")(remove_class)
 
@@ -118,6 +119,24 @@ def feedback(  # noqa: PLR0913  # each is an option of the command line
         stored = client.give_feedback(found, {label: paths})
         say(f"{len(stored)} images are examples of {label!r}")
         show_task(adapted(client, found, wait_s=wait) if adapt else client.task(found), as_json=as_json)
+
+
+def suggest(
+    ctx: typer.Context,
+    task: TaskName,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="image files, or folders of them")],
+    *,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="how many to suggest")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Say which of many unlabelled images to label next."""
+    paths = image_paths(images)
+    with connect(ctx) as client:
+        found = client.suggest(task, paths, n=number)
+    if as_json:
+        show_json([{"file": str(paths[each.index]), **asdict(each)} for each in found])
+        return
+    show_table(("file", "reason", "why"), [(paths[each.index], each.reason, each.detail) for each in found])
 
 
 def _number(text: str, none: str, option: str) -> float | None:

@@ -112,6 +112,22 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Suggestion:
+    """An image that is worth a label.
+
+    Attributes:
+        index: its place among the images that were sent.
+        reason: `typical` or `uncertain`; `detail` says it in a sentence.
+        n_alike: how many of the images are like it, itself included.
+    """
+
+    index: int
+    reason: str
+    detail: str = ""
+    n_alike: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """The probability of one class."""
 

@@ -15,6 +15,7 @@ from service.client.answers import (
     Example,
     Limits,
     Prediction,
+    Suggestion,
     Task,
     Version,
     base_model_from_json,
@@ -33,6 +34,7 @@ from service.client.uploads import (
     LabelledImages,
     TaskChanges,
     TaskOptions,
+    file_parts,
     form_fields,
     given,
     image_source,
@@ -221,6 +223,14 @@ class Client:
             self._connection, path, sources, fields=fields, wait_s=wait_s + len(sources), key=idempotency_key
         )
         return [example_from_json(item) for item in answer["items"]]
+
+    def suggest(self, task: TaskRef, images: Iterable[Image], *, n: int = 10) -> list[Suggestion]:
+        """The images that are best labelled next, the first first; nothing of them is stored."""
+        sources = [image_source(image) for image in images]
+        answer = self._connection.send(
+            "POST", f"{self._path(task)}/suggest", data={"n": n}, files=file_parts(sources), wait_s=len(sources)
+        )
+        return [parse(Suggestion, item) for item in answer.json()["suggestions"]]
 
     # Versions
 

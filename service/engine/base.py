@@ -23,6 +23,9 @@ Probabilities = NDArray[np.float32]
 Tell: TypeAlias = Callable[[float], None]
 """Takes the share of an adaptation that is done, 0 to 1."""
 
+Directions = NDArray[np.float32]
+"""Features of unit length, a row each: (n, n_features)."""
+
 Similarities = NDArray[np.float32]
 """One row an image, one column an example: (n, n_support)."""
 
@@ -104,6 +107,16 @@ class SimilarityRequest:
     request_id: str = ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DirectionsRequest:
+    """Images whose features are asked for, and examples whose features are stored; at least one image."""
+
+    base_model: str
+    stored: tuple[FeatureRow, ...]
+    pixels: Pixels
+    request_id: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineStats:
     """What an engine can say about itself, for `/metrics` and `/readyz`."""
@@ -164,6 +177,15 @@ class Engine(Protocol):
 
     async def similarities(self, request: SimilarityRequest, *, deadline_s: float) -> Similarities:
         """Cosine of the features of each image and each example; -1 to 1.
+
+        Raises:
+            EngineBusy, EngineNotReady, WorkerDied: try again later.
+            DeadlineExceeded: no answer within deadline_s.
+            BaseModelGone, ArtifactError: the features cannot be used.
+        """
+
+    async def directions(self, request: DirectionsRequest, *, deadline_s: float) -> Directions:
+        """Features divided by their lengths: of the stored examples, then of the images.
 
         Raises:
             EngineBusy, EngineNotReady, WorkerDied: try again later.

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from service.engine.base import AdaptRequest, PredictRequest, SimilarityRequest
+from service.engine.base import AdaptRequest, DirectionsRequest, PredictRequest, SimilarityRequest
 
-Request: TypeAlias = PredictRequest | SimilarityRequest | AdaptRequest
+Request: TypeAlias = PredictRequest | SimilarityRequest | DirectionsRequest | AdaptRequest
 Clock: TypeAlias = Callable[[], float]
 
 

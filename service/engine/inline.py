@@ -18,6 +18,8 @@ from service.engine.admission import Admission
 from service.engine.base import (
     AdaptRequest,
     AdaptResult,
+    Directions,
+    DirectionsRequest,
     EngineStats,
     PredictRequest,
     Probabilities,
@@ -113,6 +115,11 @@ class InlineEngine:
         """Cosine of the features of each image and each example."""
         with self._admission.prediction(len(request.pixels)):
             return cast("Similarities", await self._ask(request, deadline_s))
+
+    async def directions(self, request: DirectionsRequest, *, deadline_s: float) -> Directions:
+        """Features divided by their lengths."""
+        with self._admission.prediction(len(request.pixels)):
+            return cast("Directions", await self._ask(request, deadline_s))
 
     def stats(self) -> EngineStats:
         """A snapshot, as of the worker's latest answer."""

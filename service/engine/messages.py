@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from service.engine.base import (
     AdaptRequest,
     AdaptResult,
+    Directions,
+    DirectionsRequest,
     FeatureRow,
     Pixels,
     PredictRequest,
@@ -37,7 +39,7 @@ _MAX_HEADER_BYTES = 64 * 2**20
 _MAX_BODY_BYTES = 2**32
 _DTYPES = {"uint8": np.uint8, "float32": np.float32}
 
-Outcome: TypeAlias = Probabilities | Similarities | AdaptResult | ServiceError
+Outcome: TypeAlias = Probabilities | Similarities | Directions | AdaptResult | ServiceError
 """How a request ended: its result, or the error that its caller gets."""
 
 
@@ -183,6 +185,25 @@ def similarity_request(frame: Frame) -> SimilarityRequest:
     fields = frame.fields
     support = tuple(FeatureRow(*row) for row in fields["support"])
     return SimilarityRequest(fields["base_model"], support, frame.arrays[0], fields["request_id"])
+
+
+def directions_frame(number: int, request: DirectionsRequest, deadline_s: float) -> Frame:
+    """The question for features; `deadline_s` counts from its arrival."""
+    fields = {
+        "number": number,
+        "deadline_s": deadline_s,
+        "base_model": request.base_model,
+        "stored": [(row.digest, row.row) for row in request.stored],
+        "request_id": request.request_id,
+    }
+    return Frame("directions", fields, (request.pixels,))
+
+
+def directions_request(frame: Frame) -> DirectionsRequest:
+    """The request in a `directions` frame."""
+    fields = frame.fields
+    stored = tuple(FeatureRow(*row) for row in fields["stored"])
+    return DirectionsRequest(fields["base_model"], stored, frame.arrays[0], fields["request_id"])
 
 
 def pixel_frames(number: int, pixels: Pixels) -> Iterator[Frame]:

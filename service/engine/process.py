@@ -19,6 +19,8 @@ from service.engine.admission import Admission
 from service.engine.base import (
     AdaptRequest,
     AdaptResult,
+    Directions,
+    DirectionsRequest,
     EngineStats,
     PredictRequest,
     Probabilities,
@@ -177,6 +179,12 @@ class ProcessEngine:
         """Cosine of the features of each image and each example; repeated as a prediction is."""
         return await self._read(
             len(request.pixels), deadline_s, lambda worker, left_s: worker.similarities(request, deadline_s=left_s)
+        )
+
+    async def directions(self, request: DirectionsRequest, *, deadline_s: float) -> Directions:
+        """Features divided by their lengths; repeated as a prediction is."""
+        return await self._read(
+            len(request.pixels), deadline_s, lambda worker, left_s: worker.directions(request, deadline_s=left_s)
         )
 
     def stats(self) -> EngineStats:

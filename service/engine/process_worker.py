@@ -29,6 +29,7 @@ from service.engine.messages import (
     WorkerOptions,
     adapt_request,
     answers_frame,
+    directions_request,
     encode,
     error_fields,
     predict_request,
@@ -133,6 +134,9 @@ class Inbox:
             case "similarities":
                 expires_at = self.scheduler.clock() + frame.fields["deadline_s"]
                 self.scheduler.submit(Entry(number, similarity_request(frame), expires_at))
+            case "directions":
+                expires_at = self.scheduler.clock() + frame.fields["deadline_s"]
+                self.scheduler.submit(Entry(number, directions_request(frame), expires_at))
             case "pixels":
                 self._parts.setdefault(number, []).append(frame.arrays[0])
             case "adapt":

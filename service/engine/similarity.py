@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from service.engine.base import FeatureRow, Similarities, SimilarityRequest
+from service.engine.base import Directions, DirectionsRequest, FeatureRow, Similarities, SimilarityRequest
 from service.engine.inference import Inference
 from service.errors import ArtifactDamaged
 from service.metalearning.header import BaseModelHeader
@@ -40,6 +40,19 @@ def similarities(request: SimilarityRequest, inference: Inference, tables: Table
     with torch.inference_mode():
         features = F.normalize(inference.features(request.pixels), dim=1)
         return (features @ examples.T).clamp(-1, 1).float().cpu().numpy()
+
+
+def gathered_directions(request: DirectionsRequest, inference: Inference, tables: Tables) -> Directions:
+    """The directions of the stored examples, then of the images.
+
+    Raises:
+        ArtifactDamaged: a row is beyond its artifact.
+    """
+    with torch.inference_mode():
+        found = [F.normalize(inference.features(request.pixels), dim=1)]
+        if request.stored:
+            found.insert(0, _gathered(request.stored, {row.digest: tables(row.digest) for row in request.stored}))
+        return torch.cat(found).float().cpu().numpy()
 
 
 def _gathered(support: Sequence[FeatureRow], tables: Mapping[str, Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from service.engine.adaptation import Adaptation, Adapted
 from service.engine.base import (
     AdaptRequest,
     AdaptResult,
+    Directions,
+    DirectionsRequest,
     Pixels,
     PredictRequest,
     Probabilities,
@@ -30,7 +33,7 @@ from service.engine.cache import ByteCache
 from service.engine.cpus import usable_cpus
 from service.engine.inference import Inference, Question
 from service.engine.messages import Counters, WorkerOptions
-from service.engine.similarity import directions, similarities
+from service.engine.similarity import directions, gathered_directions, similarities
 from service.errors import BaseModelGone, ConfigurationError, InvalidRequest, ServiceError, Unavailable
 from service.metalearning.learners.base import Pause, TaskParameters, no_pause
 from service.metalearning.serialization import BaseModel, load_base_model, task_from_bytes, task_to_bytes
@@ -113,12 +116,12 @@ class Worker:
         )
 
     def answer_batch(
-        self, requests: Sequence[PredictRequest | SimilarityRequest]
-    ) -> list[Probabilities | Similarities | ServiceError]:
-        """As `predict_batch`, for requests of both kinds."""
+        self, requests: Sequence[PredictRequest | SimilarityRequest | DirectionsRequest]
+    ) -> list[Probabilities | Similarities | Directions | ServiceError]:
+        """As `predict_batch`, for requests of every kind."""
         predictions = [request for request in requests if isinstance(request, PredictRequest)]
         answers = iter(self.predict_batch(predictions))
-        return [next(answers) if isinstance(each, PredictRequest) else self._similarities(each) for each in requests]
+        return [next(answers) if isinstance(each, PredictRequest) else self._compared(each) for each in requests]
 
     def predict_batch(self, requests: Sequence[PredictRequest]) -> list[Probabilities | ServiceError]:
         """The answer to each request, or what is wrong with it; one that fails does not touch the others."""
@@ -179,13 +182,16 @@ class Worker:
         task = self._cache.get(request.artifact, lambda: self._parsed(self._store.get(request.artifact)))
         return Question(task, request.pixels, request.request_id)
 
-    def _similarities(self, request: SimilarityRequest) -> Similarities | ServiceError:
+    def _compared(self, request: SimilarityRequest | DirectionsRequest) -> Similarities | Directions | ServiceError:
         """The answer, or what is wrong with the request."""
         token = telemetry.set_request_id(request.request_id)
         try:
             adaptation = self._adaptation(request.base_model)
             _check_pixels(adaptation.base_model, request.pixels)
-            return similarities(request, adaptation.inference, lambda digest: self._directions(digest, adaptation))
+            tables = partial(self._directions, adaptation=adaptation)
+            if isinstance(request, DirectionsRequest):
+                return gathered_directions(request, adaptation.inference, tables)
+            return similarities(request, adaptation.inference, tables)
         except Exception as error:
             if is_fatal(error):
                 raise

@@ -15,6 +15,8 @@ import service
 from service.engine.base import (
     AdaptRequest,
     AdaptResult,
+    Directions,
+    DirectionsRequest,
     PredictRequest,
     Probabilities,
     Similarities,
@@ -31,6 +33,7 @@ from service.engine.messages import (
     WorkerOptions,
     adapt_frame,
     answers_in,
+    directions_frame,
     encode,
     error_from,
     pixel_frames,
@@ -122,6 +125,15 @@ class WorkerProcess(asyncio.Protocol):
 
         self._start_listening()
         return cast("Similarities", await self.calls.ask(send, deadline_s=deadline_s))
+
+    async def directions(self, request: DirectionsRequest, *, deadline_s: float) -> Directions:
+        """As `Engine.directions`, on this process only."""
+
+        async def send(number: int) -> None:
+            self._send(directions_frame(number, request, deadline_s))
+
+        self._start_listening()
+        return cast("Directions", await self.calls.ask(send, deadline_s=deadline_s))
 
     async def adapt(self, request: AdaptRequest, *, tell: Tell | None = None) -> AdaptResult:
         """As `Engine.adapt`, on this process only."""

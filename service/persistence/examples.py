@@ -81,6 +81,15 @@ class ExampleRows:
             await require_task(session, task_id)
             return await _example(session, task_id, example_id)
 
+    async def features(self, task_id: UUID, base_model_digest: str) -> list[tuple[str, int]]:
+        """Digest and row of the features under a base model, of the examples that have some."""
+        query = select(Example.features_digest, Example.features_row).where(
+            Example.task_id == task_id, Example.features_base_model == base_model_digest
+        )
+        async with self._database.read() as session:
+            found = await session.execute(query.order_by(Example.id))
+            return [(row[0], row[1]) for row in found if row[0] is not None and row[1] is not None]
+
     async def delete(self, task_id: UUID, example_id: UUID) -> None:
         """Remove an example, and its class if that was the last one.
 

@@ -134,6 +134,31 @@ class VersionView:
 
 
 @dataclass(frozen=True, slots=True)
+class SuggestedImage:
+    """An image of a pool that is worth a label.
+
+    Attributes:
+        index: its place in the request.
+        reason: `typical` or `uncertain`; `detail` says it in a sentence.
+        n_alike: how many images of the pool are like it, itself included.
+    """
+
+    index: int
+    filename: str | None
+    reason: Literal["typical", "uncertain"]
+    detail: str
+    n_alike: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestionView:
+    """The images of a pool to label next, the first first."""
+
+    task_id: UUID
+    suggestions: tuple[SuggestedImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProgressView:
     """A version at one moment, and how many unfinished versions were there before it; None once it has begun."""
 

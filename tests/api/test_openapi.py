@@ -19,6 +19,7 @@ OPERATIONS = {
     "remove_class": ("delete", "/v1/tasks/{task}/classes/{label}"),
     "activate_version": ("post", "/v1/tasks/{task}/versions/{number}/activate"),
     "give_feedback": ("post", "/v1/tasks/{task}/feedback"),
+    "suggest_images": ("post", "/v1/tasks/{task}/suggest"),
     "add_examples": ("post", "/v1/tasks/{task}/examples"),
     "list_examples": ("get", "/v1/tasks/{task}/examples"),
     "get_example": ("get", "/v1/tasks/{task}/examples/{example}"),
@@ -45,6 +46,7 @@ BODIES = {
     "update_task": {"application/json"},
     "adapt_task": {"application/json"},
     "give_feedback": {"multipart/form-data"},
+    "suggest_images": {"multipart/form-data"},
     "predict": {"image/*", "application/octet-stream", "multipart/form-data"},
     "evaluate_task": {"multipart/form-data"},
 }

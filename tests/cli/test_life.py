@@ -46,6 +46,12 @@ def test_a_task_is_changed_where_it_is_said(remote: Handful, name: str) -> None:
     assert (task["metadata"], task["threshold"]) == ({}, None)
 
 
+def test_an_adaptation_is_followed_and_what_to_label_next_is_told(remote: Handful, name: str, tmp_path: Path) -> None:
+    assert remote("tasks", "watch", name).out == "version 1\tready\n"
+    ran = remote("tasks", "suggest", name, tmp_path / "greys", "-n", "1")
+    assert (ran.code, ran.out.count("\n"), "typical" in ran.out) == (0, 1, True)
+
+
 def test_a_change_of_nothing_or_to_nonsense_is_wrong_usage(remote: Handful, name: str) -> None:
     assert remote("tasks", "update", name).code == 2
     assert remote("tasks", "update", name, "--threshold", "high").code == 2

@@ -93,6 +93,12 @@ def test_feedback_becomes_an_example(client: Client, task: Task) -> None:
     assert client.task(task).current_version == 2
 
 
+def test_the_images_to_label_next_are_named(client: Client, task: Task) -> None:
+    (suggestion,) = client.suggest(task, [*GREYISH, *GREYISH], n=1)
+    assert suggestion.index in range(4)
+    assert (suggestion.reason, bool(suggestion.detail)) == ("typical", True)
+
+
 def test_a_task_keeps_what_it_is_told_to_keep(client: Client) -> None:
     task = client.create_task(None, {"dark": [DARK], "light": [LIGHT]}, base_model="toy", wait_s=60, store="features")
     assert task.store == "features"

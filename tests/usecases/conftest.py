@@ -32,6 +32,7 @@ from service.usecases.limits import Limits
 from service.usecases.nearest import NearestExamples
 from service.usecases.predictions import Predictions
 from service.usecases.serving import ServingVersions
+from service.usecases.suggestions import Suggestions
 from service.usecases.tasks import NewTask, Tasks
 from service.usecases.uploads import LabelledUpload, Upload
 from service.usecases.views import TaskView
@@ -61,6 +62,11 @@ class House:
     def life(self) -> TaskLife:
         """What changes a task."""
         return TaskLife(self.database, self.base_models, LIMITS, self.serving)
+
+    @property
+    def suggestions(self) -> Suggestions:
+        """What says which images to label."""
+        return Suggestions(self.database, self.engine, self.base_models, self.decoder, self.serving)
 
     @property
     def feedback(self) -> Feedback:

@@ -11,7 +11,10 @@ from service.persistence.ids import new_id
 from service.persistence.records import Lease, TaskSnapshot, VersionRecord
 from service.persistence.versions import VersionRows
 from service.usecases.adaptations import Adaptations
+from service.usecases.life import TaskUpdate
+from service.usecases.progress import Progress
 from service.usecases.supports import Supports
+from service.usecases.sweeping import Sweeper
 from service.usecases.tasks import NewTask
 from tests.usecases.conftest import House, dark_and_bright, labelled, open_house, png, upload
 
@@ -76,3 +79,39 @@ async def test_what_a_dead_process_left_is_finished_by_the_other_when_its_lease_
     await asyncio.wait_for(two.engine.arrivals.acquire(), 10)
     await living.stop(5)
     assert (await one.tasks.get(task.id)).state == "ready"
+
+
+async def test_an_activation_and_a_threshold_are_seen_by_the_other_within_a_second(
+    replicas: tuple[House, House],
+) -> None:
+    one, two = replicas
+    task = await one.ready_task()
+    await one.tasks.adapt(task.id, wait_s=5)
+    await two.predictions.predict(task.id, [upload(png(128))], deadline_s=5)
+    await one.life.activate(task.id, 1)
+    await one.life.update(task.id, TaskUpdate({"threshold": 0.99}))
+    await asyncio.sleep(1.1)
+    answer = await two.predictions.predict(task.id, [upload(png(128))], deadline_s=5)
+    assert (answer.version, answer.predictions[0].below_threshold) == (1, True)
+
+
+async def test_an_adaptation_by_one_process_is_watched_by_the_other(replicas: tuple[House, House]) -> None:
+    one, two = replicas
+    one.engine.open_gate.clear()
+    task, _ = await one.tasks.create(NewTask(uploads=dark_and_bright()), wait_s=0)
+    progress = Progress(two.database, is_ending=lambda: False)
+    states = []
+    async for change in progress.watch(task.id, await progress.look(task.id, 1)):
+        states += [] if change is None else [change.state]
+        one.engine.open_gate.set()
+    assert (states[0], states[-1]) == ("queued", "ready")
+
+
+async def test_a_server_database_forgets_what_a_task_does_not_keep(replicas: tuple[House, House]) -> None:
+    one, two = replicas
+    features, nothing = [await one.ready_task(store=store, keep_s=1) for store in ("features", "nothing")]
+    assert [each.has_original for each in (await two.tasks.examples(features.id, limit=10)).items] == [False] * 4
+    assert (await two.tasks.get(nothing.id)).n_examples == 0
+    await asyncio.sleep(1.1)
+    await Sweeper(two.database, two.artifacts, two.serving).expire()
+    assert not {features.id, nothing.id} & {task.id for task in (await one.tasks.list(limit=10)).items}
