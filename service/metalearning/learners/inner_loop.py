@@ -126,17 +126,39 @@ class GradientLearner(Learner, ABC):
         the steps count as constants.
         """
         start = {name: p.expand(len(images), *p.shape) for name, p in self._adapted()}
-        start |= torch.vmap(self._start_head)(images, targets)
+        known = self._known_steps()
+        if known:
+            slopes = self._head_slopes(images, targets, graph=graph)
+            start |= {name: -self._rate(0, name) * slope for name, slope in slopes.items()}
+        else:
+            start |= torch.vmap(self._start_head)(images, targets)
         batches = self._batches(images, targets)
 
         def gradients(at: Fast) -> list[Tensor]:
             return gradients_of(partial(self._summed_loss, *next(batches)), at, graph=graph)
 
-        path = descent(start, self._directions(gradients), steps=self.steps, rate=self._rate)
+        path = descent(start, self._directions(gradients), steps=self.steps, rate=self._rate, known=known)
         states = deque(path, maxlen=n_states)
         if self.network.statistics != "support":
             return list(states)
         return [fast | torch.vmap(self._statistics)(fast, images, targets) for fast in states]
+
+    def _known_steps(self) -> int:
+        """How many of the first steps of training are known to move the head alone."""
+        return 0
+
+    def _head_slopes(self, images: TaskImages, targets: TaskTargets, *, graph: bool) -> Fast:
+        """The gradient of the support loss in a zero head, for a batch of tasks; that in the backbone is zero."""
+
+        def of_task(images: Images, targets: Targets) -> Fast:
+            batch = self._batch(targets)
+            features = self.network.backbone(images) if batch is None else self.network.backbone(images, batch)
+            slope = targets.sum(1, keepdim=True) / targets.shape[1] - targets  # each class is equally likely
+            return {"head.weight": slope.T @ features, "head.bias": slope.sum(0)}
+
+        with torch.set_grad_enabled(graph):
+            slopes: Fast = torch.vmap(of_task)(images, targets)
+        return slopes
 
     def _batch(self, targets: Targets) -> BatchStatistics | None:
         return BatchStatistics(targets.sum(1)) if self.network.statistics == "support" else None
@@ -171,7 +193,11 @@ class GradientLearner(Learner, ABC):
 
 
 class UnrolledLearner(GradientLearner, ABC):
-    """A gradient learner that is trained by the gradient of the query loss after its steps."""
+    """A gradient learner that is trained by the gradient of the query loss after its steps.
+
+    A zero head passes nothing back, so the first step from it moves the head alone. Training writes that step out: one
+    pass of the weights that the tasks share, instead of one with weights of its own for each, differentiated twice.
+    """
 
     def backward(self, episodes: Sequence[Episode]) -> Tensor:
         """Differentiate the query losses of all episodes of one shape at once."""
@@ -186,6 +212,9 @@ class UnrolledLearner(GradientLearner, ABC):
             mean_loss = mean_loss.to(losses[-1]) + losses[-1].detach()
         return mean_loss
 
+    def _known_steps(self) -> int:
+        return int(self.start == "zero" and self.steps > 0)
+
     def _is_second_order(self) -> bool:
         """Whether the gradients of the inner loop are differentiated too."""
         return True
@@ -195,11 +224,11 @@ class UnrolledLearner(GradientLearner, ABC):
         return (1.0,)
 
 
-def descent(start: Fast, gradients: Gradients, *, steps: int, rate: Rate) -> Iterator[Fast]:
-    """The parameters before the first gradient step and after each."""
+def descent(start: Fast, gradients: Gradients, *, steps: int, rate: Rate, known: int = 0) -> Iterator[Fast]:
+    """The parameters before the first gradient step and after each; `known` steps are taken in the start."""
     fast = start
     yield fast
-    for step in range(steps):
+    for step in range(known, steps):
         found = gradients(fast)
         fast = {name: p - rate(step, name) * g for (name, p), g in zip(fast.items(), found, strict=True)}
         yield fast
