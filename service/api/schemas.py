@@ -104,6 +104,11 @@ class AdaptBody(_Taken):
     lr: float | None = Field(
         None, gt=0, le=10, allow_inf_nan=False, strict=True, description="step size, for learners that have one"
     )
+    activate: bool = Field(
+        True,
+        strict=True,
+        description="whether the version answers once it is ready; else, where another answers, when it is activated",
+    )
     wait: Annotated[Wait, Field(strict=True)] = DEFAULT_WAIT_S
 
 

@@ -67,7 +67,13 @@ async def adapt_task(task_id: TaskId, request: Request, services: ServicesDep, k
 
     async def act(run: Run | None) -> Answer:
         version, is_finished = await services.tasks.adapt(
-            task_id, wait_s=body.wait, learner=body.learner, steps=body.steps, lr=body.lr, run=run
+            task_id,
+            wait_s=body.wait,
+            learner=body.learner,
+            steps=body.steps,
+            lr=body.lr,
+            activate=body.activate,
+            run=run,
         )
         return _answer(task_id, version, is_finished=is_finished)
 
@@ -75,7 +81,7 @@ async def adapt_task(task_id: TaskId, request: Request, services: ServicesDep, k
         version = await services.tasks.version(task_id, int(created[0]))
         return _answer(task_id, version, is_finished=version.state in {"ready", "failed"})
 
-    making = Making(f"POST /v1/tasks/{task_id}/adapt", [body.learner, body.steps, body.lr], act, recall)
+    making = Making(f"POST /v1/tasks/{task_id}/adapt", [body.learner, body.steps, body.lr, body.activate], act, recall)
     return await answered(making, key, services.retries, max_file_bytes=services.limits.file_bytes)
 
 

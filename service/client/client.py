@@ -234,18 +234,22 @@ class Client:
 
     # Versions
 
-    def adapt(
+    def adapt(  # noqa: PLR0913  # each is an option of the call
         self,
         task: TaskRef,
         *,
         learner: str | None = None,
         steps: int | None = None,
         lr: float | None = None,
+        activate: bool = True,
         wait_s: float = ADAPT_WAIT_S,
         idempotency_key: str | None = None,
     ) -> Version:
-        """A new version of a task, adapted to its present examples; the old one serves until it is ready."""
-        body = given({"learner": learner, "steps": steps, "lr": lr, "wait": wait_s})
+        """A new version of a task, adapted to its present examples; the old one serves until it is ready.
+
+        Without `activate` the old one goes on until the new one is activated.
+        """
+        body = given({"learner": learner, "steps": steps, "lr": lr, "wait": wait_s, "activate": activate})
         path = f"{self._path(task)}/adapt"
         return version_from_json(self._connection.make(path, key=idempotency_key, json=body, wait_s=wait_s).json())
 

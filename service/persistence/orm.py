@@ -19,7 +19,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, MetaData, String, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    UniqueConstraint,
+    true,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from service.persistence.columns import UtcDateTime, utc_now
@@ -149,6 +160,7 @@ class Version(Base):
         support: the packed support set: see `support.py`; loaded only where it is asked for.
         artifact: digest of the task parameters, with their size `n_bytes`, once it is ready.
         error: `type`, `title` and `detail` of the problem if it failed.
+        serves_when_ready: whether it answers from then on; else it waits to be activated.
         attempts: how often somebody began to adapt it.
         progress: share of the work that is done, 0 to 1, while it is adapting and somebody can say.
         lease_owner: who adapts it, until `lease_expires_at` by the database's clock.
@@ -172,6 +184,7 @@ class Version(Base):
     report: Mapped[dict[str, Any]] = mapped_column(default=dict)
     timings_ms: Mapped[dict[str, Any]] = mapped_column(default=dict)
     error: Mapped[dict[str, Any] | None]
+    serves_when_ready: Mapped[bool] = mapped_column(default=True, server_default=true())
     attempts: Mapped[int] = mapped_column(default=0)
     progress: Mapped[float | None] = mapped_column(Double)
     lease_owner: Mapped[str | None] = mapped_column(String(36))

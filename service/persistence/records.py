@@ -59,6 +59,7 @@ class VersionRecord:
     base_model: str
     base_model_digest: str
     settings: Mapping[str, Any]
+    serves_when_ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)

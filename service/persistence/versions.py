@@ -189,7 +189,8 @@ class VersionRows:
     async def finish(self, claim: Claim, finished: FinishedAdaptation) -> bool:
         """Make the version ready, and keep of its examples what the task says; False if it is not the owner's any more.
 
-        It serves from then on, unless one that was made after it is ready already.
+        It serves from then on, unless one that was made after it does already, or another serves and it is to wait for
+        its activation.
         """
 
         def finish(version: Version) -> None:
@@ -204,7 +205,8 @@ class VersionRows:
             if task is None or version is None:
                 return False
             finish(version)
-            if version.number > await _newest_ready(session, version):
+            may_serve = version.serves_when_ready or task.current_version is None
+            if may_serve and version.number > await _newest_ready(session, version):
                 task.current_version = version.number
             await _show_versions(session, task)
             if finished.features is not None:
@@ -237,6 +239,7 @@ async def insert_version(
         settings=dict(record.settings),
         classes=[[each.label, each.n_examples] for each in support.classes],
         support=pack_support(support.members),
+        serves_when_ready=record.serves_when_ready,
         attempts=1,
         lease_owner=lease.owner,
         lease_expires_at=database_time(lease.seconds),
@@ -252,8 +255,8 @@ async def _owned(session: AsyncSession, claim: Claim) -> Version | None:
 
 
 async def _newest_ready(session: AsyncSession, but: Version) -> int:
-    """The highest number of a ready version of the same task, another than this one; 0 if there is none."""
-    others = (Version.task_id == but.task_id, Version.state == "ready", Version.id != but.id)
+    """The highest number of a ready version of the same task that served by itself, but for this one; 0 without one."""
+    others = (Version.task_id == but.task_id, Version.state == "ready", Version.id != but.id, Version.serves_when_ready)
     return await session.scalar(select(func.max(Version.number)).where(*others)) or 0
 
 

@@ -107,12 +107,11 @@ def with_metadata(data: bytes, metadata: dict[str, str]) -> bytes:
 def _metadata(task: StoredTask, version: Version, serving: ServingVersion, card: BaseModelCard) -> dict[str, str]:
     """All that whoever runs the file needs to know; JSON where a value is no text."""
     header = card.header
-    suggested = (version.report.get("threshold") or {}).get("suggested")
     return {
         "labels": json.dumps(serving.labels, ensure_ascii=False),
         "input": json.dumps({**asdict(header.input), "layout": "NCHW", "dtype": "uint8"}),
         "preprocessing": _preprocessing(card),
-        "threshold": json.dumps(suggested),
+        "threshold": json.dumps(serving.threshold),
         "task_id": str(task.row.id),
         "task_name": task.row.name or "",
         "version": str(serving.number),

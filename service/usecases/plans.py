@@ -33,11 +33,16 @@ _PRIOR = "prior"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How a client wants a task adapted; None where it does not say."""
+    """How a client wants a task adapted; None where it does not say.
+
+    Attributes:
+        activate: whether the version answers as soon as it is ready.
+    """
 
     learner: str | None = None
     steps: int | None = None
     lr: float | None = None
+    activate: bool = True
 
     @property
     def options(self) -> dict[str, Setting]:
@@ -64,7 +69,7 @@ def planned_version(task: TaskSnapshot, wish: Wish, base_models: BaseModels, lim
     _check_kept(task, card, learner, offer)
     prior_of_classes(task.prior, task.classes)
     settings = {**offer.settings, **wish.options, _PRIOR: task.prior}
-    return VersionRecord(new_id(), learner, card.id, card.digest, settings)
+    return VersionRecord(new_id(), learner, card.id, card.digest, settings, wish.activate)
 
 
 def check_is_kept(task: TaskSnapshot) -> None:

@@ -196,7 +196,7 @@ class Tasks:
         """Remove an example; versions that were adapted on it stay as they are."""
         await self._example_rows.delete(task_id, example_id)
 
-    async def adapt(
+    async def adapt(  # noqa: PLR0913  # each is an option of the call
         self,
         task_id: UUID,
         *,
@@ -204,9 +204,12 @@ class Tasks:
         learner: str | None = None,
         steps: int | None = None,
         lr: float | None = None,
+        activate: bool = True,
         run: Run | None = None,
     ) -> tuple[VersionView, bool]:
         """Adapt a task to its present examples as a new version; False where it is not finished within wait_s.
+
+        Without `activate` the version that serves goes on, if one does.
 
         Raises:
             EngineBusy: nothing was stored; try again later.
@@ -215,7 +218,7 @@ class Tasks:
             BaseModelGone: the task's base model is not loaded any more.
             ExamplesNotKept: the task does not keep what this needs.
         """
-        wish = Wish(learner, steps, lr)
+        wish = Wish(learner, steps, lr, activate)
         numbers: list[int] = []
 
         def plan(task: TaskSnapshot) -> VersionRecord:

@@ -19,7 +19,7 @@ from service.usecases.base_models import BaseModels
 from service.usecases.life import TaskLife, TaskUpdate
 from service.usecases.tasks import NewTask
 from service.usecases.views import ClassView, TaskView
-from tests.usecases.conftest import LIMITS, House, labelled, png, upload
+from tests.usecases.conftest import LIMITS, House, dark_and_bright, labelled, png, upload
 
 
 async def answered_by(house: House, task: TaskView) -> int:
@@ -221,3 +221,19 @@ async def test_feedback_that_cannot_be_adapted_to_stores_nothing(house: House) -
         await house.feedback.give(task.id, (), adapt=False, wait_s=5)
     assert (await house.tasks.get(task.id)).n_examples == 1
     assert house.engine.taken == 0
+
+
+async def test_a_version_that_is_not_to_be_activated_waits_for_it(house: House) -> None:
+    task = await house.ready_task()
+    version, _ = await house.tasks.adapt(task.id, wait_s=5, activate=False)
+    waiting = await house.tasks.get(task.id)
+    await house.tasks.adapt(task.id, wait_s=5)
+    assert (version.number, version.state, waiting.current_version) == (2, "ready", 1)
+    assert (await house.tasks.get(task.id)).current_version == 3
+
+
+async def test_the_first_version_of_a_task_answers_in_any_case(house: House) -> None:
+    task = await house.tasks.create_empty(NewTask())
+    await house.tasks.add_examples(task.id, dark_and_bright())
+    await house.tasks.adapt(task.id, wait_s=5, activate=False)
+    assert (await house.tasks.get(task.id)).current_version == 1
