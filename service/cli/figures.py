@@ -1,5 +1,6 @@
 """The figures of `handful evaluate`: every learner asked for, on every shape asked for."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,8 @@ def measured_rows(checkpoint: Path, plan: Plan, decoder: Callable[[InputFormat],
     for name in learners:
         base.learner(name)
     dataset = _read(base.header, plan, decoder)
+    if dataset.trials:
+        plan = _of_trials(plan, dataset)
     with progress("episodes", len(learners) * len(plan.shapes) * plan.episodes) as advance:
         return list(_rows(base, dataset, plan, learners, lambda: advance(1)))
 
@@ -111,6 +114,12 @@ def _rows(
             yield Row(dataset.name, name, measured, before)
 
 
+def _of_trials(plan: Plan, dataset: Dataset) -> Plan:
+    """The plan with the ways, shots and episodes that a data set of fixed trials has."""
+    shape = EpisodeShape(len(dataset.trials[0]), len(dataset.rows[0]), 1)
+    return dataclasses.replace(plan, shapes=(shape,), episodes=len(dataset.trials))
+
+
 def _read(header: BaseModelHeader, plan: Plan, decoder: Callable[[InputFormat], Decode]) -> Dataset:
     trained_on = header.provenance.get("dataset")
     name = plan.dataset or trained_on
@@ -119,5 +128,7 @@ def _read(header: BaseModelHeader, plan: Plan, decoder: Callable[[InputFormat], 
     if plan.split not in SPLITS:
         raise DatasetError(f"split {plan.split!r} is unknown, expected one of {', '.join(SPLITS)}")
     dataset = DATASETS[name](plan.data, plan.split, decoder(header.input))
+    if dataset.trials:
+        return dataset
     turned = name == "omniglot" or (name == trained_on and bool(header.provenance.get("rotations")))
     return with_rotations(dataset) if turned else dataset

@@ -1,4 +1,4 @@
-"""The commands that need torch: `handful meta-train` and `handful evaluate`."""
+"""The commands that need torch: `handful pretrain`, `handful meta-train` and `handful evaluate`."""
 
 import signal
 import sys
@@ -16,7 +16,9 @@ from service.cli.output import AsJson, say, show_json, show_table
 if TYPE_CHECKING:
     from service.metalearning.datasets import Decode
     from service.metalearning.header import InputFormat
-    from service.metalearning.training import Progress
+    from service.metalearning.recipe import Recipe
+    from service.metalearning.training_data import TrainingData
+    from service.metalearning.training_run import Outcome, Progress
 
 INTERRUPTED = 130
 MAX_PIXELS = 100_000_000
@@ -24,43 +26,63 @@ _SECONDS_BETWEEN_LINES = 10
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands `meta-train` and `evaluate`."""
+    """Add the commands `pretrain`, `meta-train` and `evaluate`."""
+    app.command("pretrain")(pretrain)
     app.command("meta-train")(meta_train)
     app.command("evaluate")(evaluate)
 
 
-def meta_train(
-    recipe: Annotated[str, typer.Argument(help="name of a shipped recipe, or path of a .toml file")],
-    data: Annotated[Path, typer.Option(help='folder of the data set; for data = "folder" the class folders or a zip')],
+RecipeName = Annotated[str, typer.Argument(help="name of a shipped recipe, or path of a .toml file")]
+TrainingFolder = Annotated[
+    Path, typer.Option(help='folder of the data set; for data = "folder" the class folders or a zip')
+]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE in TOML, replaces a recipe key")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default as many as torch takes")]
+Restart = Annotated[bool, typer.Option("--restart", help="forget the state of an earlier run")]
+
+
+def pretrain(
+    recipe: RecipeName,
+    data: TrainingFolder,
+    out: Annotated[Path | None, typer.Option(help="folder of the run; default runs/ID-pretrained")] = None,
+    changes: Changes = None,
+    threads: Threads = None,
+    restart: Restart = False,
+) -> None:
+    """Train a backbone to name the training classes, print its test accuracy; goes on where it was interrupted."""
+    from service.metalearning import pretraining  # noqa: PLC0415  # slow to import
+
+    wanted, training_data = _prepared(recipe, data, changes, threads)
+    folder = _folder(out or Path("runs") / f"{wanted.id}-pretrained", restart=restart)
+    steps = wanted.pretraining.optimizer.steps if wanted.pretraining else 0
+    with _interruptible() as is_stopped, _shown(steps, "test accuracy") as on_progress:
+        outcome = pretraining.pretrain(wanted, training_data, folder, on_progress=on_progress, is_stopped=is_stopped)
+    _tell(outcome)
+
+
+def meta_train(  # noqa: PLR0913, PLR0917  # an option is an argument
+    recipe: RecipeName,
+    data: TrainingFolder,
     out: Annotated[Path | None, typer.Option(help="folder of the run; default runs/ID")] = None,
-    changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE in TOML, replaces a recipe key")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default as many as torch takes")] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="forget the state of an earlier run")] = False,
+    changes: Changes = None,
+    threads: Threads = None,
+    restart: Restart = False,
+    start: Annotated[
+        Path | None, typer.Option(help="checkpoint whose backbone to begin with, such as a pre-trained one")
+    ] = None,
 ) -> None:
     """Meta-train a base model; started again after an interruption, go on where it stopped."""
-    import torch  # noqa: PLC0415  # slow to import
+    from service.metalearning import training  # noqa: PLC0415  # slow to import
+    from service.metalearning.serialization import load_base_model  # noqa: PLC0415
 
-    from service.metalearning import training  # noqa: PLC0415
-    from service.metalearning.recipe import read_recipe  # noqa: PLC0415
-    from service.metalearning.training_data import read_training_data  # noqa: PLC0415
-    from service.metalearning.training_state import STATE_FILE  # noqa: PLC0415
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    # Seen on a ProtoMAML step whose support loss is near zero: 200 ms instead of 2300 ms.
-    torch.set_flush_denormal(True)
-    wanted = read_recipe(recipe, changes or [])
-    folder = out or Path("runs") / wanted.id
-    if restart:
-        (folder / STATE_FILE).unlink(missing_ok=True)
-    say(f"reading {wanted.data}")
-    training_data = read_training_data(wanted, data, decoder(wanted.input))
-    with _interruptible() as is_stopped, _shown(wanted.optimizer.steps) as on_progress:
-        outcome = training.meta_train(wanted, training_data, folder, on_progress=on_progress, is_stopped=is_stopped)
-    if not outcome.finished:
-        say(f"stopped; the same command goes on from {outcome.path}")
-        raise typer.Exit(INTERRUPTED)
-    typer.echo(outcome.path)
+    begun = None if start is None else load_base_model(start)
+    wanted, training_data = _prepared(recipe, data, changes, threads)
+    folder = _folder(out or Path("runs") / wanted.id, restart=restart)
+    with _interruptible() as is_stopped, _shown(wanted.optimizer.steps, "validation") as on_progress:
+        outcome = training.meta_train(
+            wanted, training_data, folder, start=begun, on_progress=on_progress, is_stopped=is_stopped
+        )
+    _tell(outcome)
 
 
 def evaluate(  # noqa: PLR0913, PLR0917  # an option is an argument
@@ -105,6 +127,41 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an option is an argument
         show_table(HEADER, [row.as_cells() for row in rows])
 
 
+def _prepared(
+    recipe: str, data: Path, changes: list[str] | None, threads: int | None
+) -> tuple["Recipe", "TrainingData"]:
+    """The recipe and its data, with torch's threads set."""
+    import torch  # noqa: PLC0415  # slow to import
+
+    from service.metalearning.recipe import read_recipe  # noqa: PLC0415
+    from service.metalearning.training_data import read_training_data  # noqa: PLC0415
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    # Seen on a ProtoMAML step whose support loss is near zero: 200 ms instead of 2300 ms.
+    torch.set_flush_denormal(True)
+    wanted = read_recipe(recipe, changes or [])
+    say(f"reading {wanted.data}")
+    return wanted, read_training_data(wanted, data, decoder(wanted.input))
+
+
+def _folder(folder: Path, *, restart: bool) -> Path:
+    """The run's folder, without its state if the run is to start anew."""
+    from service.metalearning.training_state import STATE_FILE  # noqa: PLC0415  # slow to import
+
+    if restart:
+        (folder / STATE_FILE).unlink(missing_ok=True)
+    return folder
+
+
+def _tell(outcome: "Outcome") -> None:
+    """Print the path of the base model; end with INTERRUPTED if the run was stopped."""
+    if not outcome.finished:
+        say(f"stopped; the same command goes on from {outcome.path}")
+        raise typer.Exit(INTERRUPTED)
+    typer.echo(outcome.path)
+
+
 def decoder(wanted: "InputFormat") -> "Decode":
     """The service's own decoding, for one input format."""
     from service.imaging import decode  # noqa: PLC0415
@@ -142,10 +199,10 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _shown(n_steps: int) -> Iterator[Callable[["Progress"], None]]:
+def _shown(n_steps: int, accuracy: str) -> Iterator[Callable[["Progress"], None]]:
     """A function that shows progress: a bar on a terminal, a line every ten seconds elsewhere."""
     if not sys.stderr.isatty():
-        yield _lines()
+        yield _lines(accuracy)
         return
     from rich.console import Console  # noqa: PLC0415  # slow to import
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn  # noqa: PLC0415
@@ -154,22 +211,22 @@ def _shown(n_steps: int) -> Iterator[Callable[["Progress"], None]]:
     columns = (MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"))
     with Bars(*columns, console=Console(stderr=True)) as bars:
         shown = bars.add_task("starting", total=n_steps)
-        yield lambda at: bars.update(shown, completed=at.step, description=_described(at))
+        yield lambda at: bars.update(shown, completed=at.step, description=_described(at, accuracy))
 
 
-def _lines() -> Callable[["Progress"], None]:
+def _lines(accuracy: str) -> Callable[["Progress"], None]:
     last_s = -float(_SECONDS_BETWEEN_LINES)
 
     def line(at: "Progress") -> None:
         nonlocal last_s
         if time.monotonic() - last_s >= _SECONDS_BETWEEN_LINES or at.step == at.steps:
             last_s = time.monotonic()
-            say(f"step {at.step} of {at.steps}: {_described(at)}")
+            say(f"step {at.step} of {at.steps}: {_described(at, accuracy)}")
 
     return line
 
 
-def _described(at: "Progress") -> str:
-    measured = "" if at.validation is None else f", validation {at.validation:.2f} %"
+def _described(at: "Progress", accuracy: str) -> str:
+    measured = "" if at.validation is None else f", {accuracy} {at.validation:.2f} %"
     minutes, seconds = divmod(round(at.remaining_s), 60)
     return f"loss {at.loss:.4f}{measured}, {minutes}:{seconds:02} left"

@@ -1,7 +1,7 @@
-"""Random distortions of training images, each image with its own, as torchvision transforms.
+"""Random distortions of training images, each image with its own.
 
-Why an affine transform of our own beside `v2.RandomAffine`: that one draws once for a whole batch, so every
-image of an episode would turn by the same angle, and called image by image it takes longer than the network.
+Why our own beside torchvision's transforms: those draw once for a whole batch, so every image of an episode would
+turn by the same angle, and called image by image they take longer than the network.
 """
 
 import math
@@ -15,11 +15,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-# torchvision ships no types
-from torchvision.transforms import v2  # type: ignore[import-untyped]
-
 Pixels = UInt8[Tensor, "n channels height width"]
 Transform: TypeAlias = Callable[[Pixels], Pixels]
+_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +57,24 @@ def build_augmentation(settings: AugmentationSettings) -> Transform:
     """The transform of a batch of uint8 images that these settings ask for."""
     steps: list[Transform] = []
     if settings.is_affine:
-        steps.append(v2.Lambda(partial(moved, settings=settings)))
+        steps.append(partial(moved, settings=settings))
     if settings.flip:
-        steps.append(v2.Lambda(partial(_of_each, transform=v2.RandomHorizontalFlip())))
+        steps.append(mirrored)
     if settings.is_coloured:
-        jitter = v2.ColorJitter(settings.brightness, settings.contrast, settings.saturation)
-        steps.append(v2.Lambda(partial(_of_each, transform=jitter)))
-    whole: Transform = v2.Compose(steps) if steps else v2.Identity()
+        steps.append(partial(coloured, settings=settings))
+
+    def whole(pixels: Pixels) -> Pixels:
+        for step in steps:
+            pixels = step(pixels)
+        return pixels
+
     return whole
 
 
 def augmented(pixels: Pixels, transform: Transform, generator: torch.Generator) -> Pixels:
     """The pixels transformed, with every random choice drawn from the generator.
 
-    torchvision's transforms draw from torch's global generator, so that one is seeded for the length of the
-    call and put back.
+    The transforms draw from torch's global generator, so that one is seeded for the length of the call and put back.
     """
     seed = int(torch.randint(2**62, (), generator=generator))
     with torch.random.fork_rng(devices=[]):
@@ -90,8 +91,32 @@ def moved(pixels: Pixels, settings: AugmentationSettings) -> Pixels:
     return (255 - inside).round().to(torch.uint8)
 
 
-def _of_each(pixels: Pixels, transform: Transform) -> Pixels:
-    return torch.stack([transform(image) for image in pixels])
+def mirrored(pixels: Pixels) -> Pixels:
+    """Every second image, by chance, left to right."""
+    return torch.where(torch.rand(len(pixels), 1, 1, 1) < 0.5, pixels.flip(-1), pixels)
+
+
+def coloured(pixels: Pixels, settings: AugmentationSettings) -> Pixels:
+    """Brightness, contrast and saturation of each image changed by factors of its own, in this order.
+
+    The factors are those of `v2.ColorJitter`: between 1 - x and 1 + x, of black, of the mean grey, of the grey image.
+    """
+    values = pixels.float() * _factors(len(pixels), settings.brightness)
+    mean_grey = _grey(values).mean((1, 2, 3), keepdim=True)
+    values = torch.lerp(mean_grey, values, _factors(len(pixels), settings.contrast))
+    if pixels.shape[1] == len(_LUMA):
+        values = torch.lerp(_grey(values), values, _factors(len(pixels), settings.saturation))
+    return values.clamp(0, 255).round().to(torch.uint8)
+
+
+def _grey(values: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n 1 height width"]:
+    if values.shape[1] != len(_LUMA):
+        return values
+    return (values * values.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+
+
+def _factors(n_images: int, bound: float) -> Float[Tensor, "n_images 1 1 1"]:
+    return (1 + _uniform(n_images, bound)).clamp(min=0)[:, None, None, None]
 
 
 def _matrices(settings: AugmentationSettings, n_images: int) -> Float[Tensor, "n_images 2 3"]:

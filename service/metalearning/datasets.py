@@ -26,6 +26,7 @@ Decode: TypeAlias = Callable[[bytes], NDArray[np.uint8]]
 Pick: TypeAlias = Callable[[str], bool]
 Split: TypeAlias = Literal["train", "val", "trainval", "test"]
 
+LAKE_HELD_OUT = 5
 SPLITS: tuple[Split, ...] = ("train", "val", "trainval", "test")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"})
 
@@ -41,6 +42,7 @@ class Dataset:
         rows: for each class its images; support sets are drawn from them.
         query_rows: the images that query sets are drawn from, where the data set keeps them apart; None: from
             those of `rows` that the support set left.
+        trials: where the data set is a test of fixed episodes: the classes of each.
     """
 
     name: str
@@ -48,6 +50,14 @@ class Dataset:
     class_names: tuple[str, ...]
     rows: tuple[Int[Tensor, " _"], ...]
     query_rows: tuple[Int[Tensor, " _"], ...] | None = None
+    trials: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """The group of each class: the folder above its own, at one rotation."""
+        folders = [(_folder(name), name.partition("@")[2]) for name in self.class_names]
+        number = {folder: index for index, folder in enumerate(dict.fromkeys(folders))}
+        return tuple(number[folder] for folder in folders)
 
     @property
     def n_classes(self) -> int:
@@ -96,6 +106,23 @@ def read_omniglot(root: Path, split: Split, decode: Decode) -> Dataset:
     if missing:
         raise DatasetError(f"{len(missing)} characters of split {split!r} have no images, such as {min(missing)}")
     return found
+
+
+def read_omniglot_lake(root: Path, split: Split, decode: Decode) -> Dataset:
+    """Lake et al. 2015: train on the background alphabets alone, test on 20 runs within an alphabet.
+
+    Args:
+        root: the folder of images_background.zip and omniglot_all_runs.zip.
+        split: `trainval` is all 30 background alphabets, `val` the last LAKE_HELD_OUT of them by name; `test` is the
+            20 runs of 20 trials, each 20-way 1-shot.
+        decode: turns a file's bytes into (1, side_px, side_px).
+    """
+    if split == "test":
+        return _lake_runs(root / "omniglot_all_runs.zip", decode)
+    found = read_folders([root / "images_background.zip"], decode, name="omniglot-lake")
+    alphabets = sorted({_folder(name) for name in found.class_names})
+    parts = {"train": alphabets[:-LAKE_HELD_OUT], "val": alphabets[-LAKE_HELD_OUT:], "trainval": alphabets}
+    return with_classes(found, [i for i, name in enumerate(found.class_names) if _folder(name) in parts[split]])
 
 
 def read_cifar_fs(root: Path, split: Split, decode: Decode) -> Dataset:
@@ -157,11 +184,40 @@ def with_classes(dataset: Dataset, chosen: Sequence[int]) -> Dataset:
 DATASETS: Mapping[str, Callable[[Path, Split, Decode], Dataset]] = {
     "folder": read_folder,
     "omniglot": read_omniglot,
+    "omniglot-lake": read_omniglot_lake,
     "cifar-fs": read_cifar_fs,
     "tiny-imagenet": read_tiny_imagenet,
     "grocery": read_grocery,
 }
 """Readers by the names that recipes and `handful evaluate --dataset` use."""
+
+
+def _lake_runs(archive: Path, decode: Decode) -> Dataset:
+    """The runs as fixed episodes: a class is a training drawing, its query the test drawing that the answers name."""
+    paths, images = _decoded_files([archive], decode, None)
+    row = {path: index for index, path in enumerate(paths)}
+    answers = _lake_answers(archive)
+    names = sorted(answers)
+    try:
+        rows = tuple(torch.tensor([row[name]]) for name in names)
+        query_rows = tuple(torch.tensor([row[answers[name]]]) for name in names)
+    except KeyError as error:
+        raise DatasetError(f"{archive.name} names {error} but does not hold it") from error
+    runs: defaultdict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(names):
+        runs[name.split("/")[0]].append(index)
+    return Dataset("omniglot-lake", images, tuple(names), rows, query_rows, tuple(map(tuple, runs.values())))
+
+
+def _lake_answers(archive: Path) -> dict[str, str]:
+    """For each training drawing of every run the test drawing of the same character."""
+    answers: dict[str, str] = {}
+    for path, read in _zip_files(archive):
+        if path.endswith("/class_labels.txt"):
+            for line in read().decode().splitlines():
+                query, support = line.split()
+                answers[support] = query
+    return answers
 
 
 def _parts(split: Split) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from service.metalearning.learners.base import CHUNK_IMAGES, Learner, TaskParame
 from service.metalearning.learners.closed_form import HeadLearner
 from service.metalearning.normalisation import BatchStatistics
 from service.metalearning.preprocessing import scaled, views
-from service.metalearning.sampling import EpisodeRows, EpisodeShape, check_drawable, draw_episode
+from service.metalearning.sampling import EpisodeRows, EpisodeShape, check_drawable, draw_episode, trial_episodes
 from service.metalearning.serialization import BaseModel, load_base_model, save_base_model
 
 _TIMED_EPISODES = 50
@@ -110,16 +110,19 @@ def measure(
         answering: the learner.
         dataset: classes that it was not trained on.
         shape: sizes of the episodes.
-        episodes: how many; at least 2.
+        episodes: how many; at least 2. A data set of fixed trials has its own.
         seed: the same seed draws the same episodes for every learner.
         on_episode: called after each episode.
 
     Raises:
         DatasetError: the data set cannot fill the episodes.
     """
-    check_drawable(dataset, shape)
     generator = torch.Generator().manual_seed(seed)
-    drawn = [_mixed(draw_episode(dataset, shape, generator), generator) for _ in range(episodes)]
+    if dataset.trials:
+        drawn = [_mixed(rows, generator) for rows in trial_episodes(dataset, shape, generator)]
+    else:
+        check_drawable(dataset, shape)
+        drawn = [_mixed(draw_episode(dataset, shape, generator), generator) for _ in range(episodes)]
     logits = []
     with torch.no_grad():
         for of_episode in _logits(answering, dataset, drawn):

@@ -1,5 +1,6 @@
 """What a trained base model says about its origin: data, recipe, commit, machine time, result on validation."""
 
+import dataclasses
 import subprocess
 from collections.abc import Mapping
 from importlib import metadata
@@ -11,12 +12,19 @@ import torch
 from service.metalearning.datasets import Dataset
 from service.metalearning.header import BackboneSpec, BaseModelHeader, LearnerOffer, Setting
 from service.metalearning.learners import LEARNERS
+from service.metalearning.learners.base import Network
 from service.metalearning.recipe import Recipe, recipe_to_tables
+from service.metalearning.serialization import BaseModel
 from service.metalearning.training_state import TrainingState
 
 
 def trained_header(
-    recipe: Recipe, dataset: Dataset, state: TrainingState, offers: Mapping[str, Mapping[str, Setting]]
+    recipe: Recipe,
+    dataset: Dataset,
+    state: TrainingState,
+    offers: Mapping[str, Mapping[str, Setting]],
+    *,
+    start: BaseModel | None = None,
 ) -> BaseModelHeader:
     """The header of the base model that the run ends with.
 
@@ -25,8 +33,9 @@ def trained_header(
         dataset: the classes it was trained on.
         state: the run at its end.
         offers: settings of each learner offered, the default first.
+        start: the base model that training began with.
     """
-    network = state.learner.network
+    network = state.module if isinstance(state.module, Network) else state.module.network
     return BaseModelHeader(
         id=recipe.id,
         purpose=recipe.purpose,
@@ -39,8 +48,24 @@ def trained_header(
             name: LearnerOffer(LEARNERS[name](network, **settings).adapts, settings)
             for name, settings in offers.items()
         },
-        provenance=_provenance(recipe, dataset, state),
+        provenance=_provenance(recipe, dataset, state) | _begun(start),
     )
+
+
+def pretrained_header(recipe: Recipe, dataset: Dataset, state: TrainingState) -> BaseModelHeader:
+    """The header of a pre-trained base model: `<recipe id>-pretrained`, with the recipe's offers as they stand."""
+    header = trained_header(recipe, dataset, state, recipe.offers)
+    tested = {"test_accuracy": state.validations[-1]["accuracy"]} if state.validations else {}
+    provenance = {**header.provenance, "pretrained": True, **tested}
+    return dataclasses.replace(header, id=f"{recipe.id}-pretrained", provenance=provenance)
+
+
+def _begun(start: BaseModel | None) -> dict[str, Any]:
+    """The base model that training began with, and how long its own training took."""
+    if start is None:
+        return {}
+    told = {"id": start.header.id, "digest": start.digest, "training_s": start.header.provenance.get("training_s")}
+    return {"start": told}
 
 
 def _provenance(recipe: Recipe, dataset: Dataset, state: TrainingState) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from service.errors import RecipeError
 from service.metalearning.augmentation import AugmentationSettings
 from service.metalearning.datasets import Split
 from service.metalearning.header import InputFormat, PixelScaling, Setting
+from service.metalearning.learners.base import Precision
 from service.metalearning.recipe_tables import Named, from_table
 from service.metalearning.sampling import EpisodeShape
 
@@ -22,12 +23,18 @@ SHIPPED = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True, slots=True)
 class EpisodeSettings:
-    """Shape of the training episodes, and how many make one step."""
+    """Shape of the training episodes, and how many make one step.
+
+    Attributes:
+        within_group: share of the episodes whose classes come from one group, as far as it has enough: one
+            alphabet, say, at one rotation.
+    """
 
     n_way: int
     n_shot: int
     n_query: int
     tasks_per_step: int = 1
+    within_group: float = 0.0
 
     @property
     def shape(self) -> EpisodeShape:
@@ -37,20 +44,47 @@ class EpisodeSettings:
 
 @dataclass(frozen=True, slots=True)
 class OptimizerSettings:
-    """Adam (Kingma and Ba 2015) and what is done with its steps.
+    """Adam (Kingma and Ba 2015) or SGD, and what is done with its steps.
 
     Attributes:
+        momentum: of `sgd`; adam has its own.
         warmup_steps: steps over which lr rises from zero.
         schedule: `cosine` lets lr fall to zero over the steps, `constant` leaves it.
         average_decay: of the running average of the weights that is kept as the result; 0 keeps the last weights.
+        precision: of the backbone's arithmetic in training; `bf16` is up to twice as fast where the processor or
+            the card has it. Weights, features, head and loss are fp32 in any case.
     """
 
     steps: int
+    method: Literal["adam", "sgd"] = "adam"
+    momentum: float = 0.0
     lr: float = 1e-3
     warmup_steps: int = 0
     schedule: Literal["cosine", "constant"] = "cosine"
     average_decay: float = 0.0
     weight_decay: float = 0.0
+    precision: Precision = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainingSettings:
+    """Supervised training of the backbone on the training classes, before meta-training or instead of it.
+
+    Attributes:
+        batch_images: images of a step.
+        test_images: of each class, held out; the test accuracy is theirs.
+        test_every_steps: how often it is measured.
+        rotations: whether turned images are classes of their own: self-supervision, as in Gidaris et al. 2019
+            (arXiv:1906.05186), here by one softmax over class and rotation.
+        label_smoothing: share of the target that is spread over all classes.
+    """
+
+    optimizer: OptimizerSettings
+    batch_images: int
+    test_images: int
+    test_every_steps: int = 1000
+    rotations: bool = False
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +120,7 @@ class Recipe:
         rotations: whether each class turned by 90, 180 and 270 degrees is a class of its own.
         held_out: part of a folder's classes that is kept for validation.
         offers: learners that the base model offers, with their settings; the first is the default.
+        pretraining: how `pretrain` trains the backbone.
         checkpoint_s: seconds between two writings of the training state.
     """
 
@@ -105,6 +140,7 @@ class Recipe:
     held_out: float = 0.2
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     validation: ValidationSettings | None = None
+    pretraining: PretrainingSettings | None = None
     checkpoint_s: float = 60.0
     seed: int = 0
 
@@ -149,7 +185,7 @@ def recipe_to_tables(recipe: Recipe) -> dict[str, Any]:
 
 def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     """Each rule that types do not say: key, whether it holds, what is expected."""
-    episodes, optimizer = recipe.episodes, recipe.optimizer
+    episodes = recipe.episodes
     yield "id", bool(recipe.id) and recipe.id == Path(recipe.id).name, "a name without slashes"
     yield "offers", bool(recipe.offers), "at least one learner"
     yield "held_out", 0 <= recipe.held_out < 1, "at least 0 and below 1"
@@ -160,15 +196,31 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield "scaling", n_channels == {recipe.input.channels}, "one mean and one std for each channel"
     yield from _shape_rules("episodes", episodes.shape)
     yield "episodes.tasks_per_step", episodes.tasks_per_step >= 1, "at least 1"
-    yield "optimizer.steps", optimizer.steps >= 1, "at least 1"
-    yield "optimizer.lr", optimizer.lr > 0, "above 0"
-    yield "optimizer.warmup_steps", 0 <= optimizer.warmup_steps <= optimizer.steps, "between 0 and optimizer.steps"
-    yield "optimizer.average_decay", 0 <= optimizer.average_decay < 1, "at least 0 and below 1"
-    yield "optimizer.weight_decay", optimizer.weight_decay >= 0, "at least 0"
+    yield "episodes.within_group", 0 <= episodes.within_group <= 1, "between 0 and 1"
+    yield from _optimizer_rules("optimizer", recipe.optimizer)
+    if recipe.pretraining is not None:
+        yield from _pretraining_rules(recipe.pretraining)
     if recipe.validation is not None:
         yield from _shape_rules("validation", recipe.validation.shape)
         yield "validation.every_steps", recipe.validation.every_steps >= 1, "at least 1"
         yield "validation.episodes", recipe.validation.episodes >= 2, "at least 2"
+
+
+def _optimizer_rules(table: str, optimizer: OptimizerSettings) -> Iterator[tuple[str, bool, str]]:
+    yield f"{table}.steps", optimizer.steps >= 1, "at least 1"
+    yield f"{table}.lr", optimizer.lr > 0, "above 0"
+    yield f"{table}.momentum", 0 <= optimizer.momentum < 1, "at least 0 and below 1"
+    yield f"{table}.warmup_steps", 0 <= optimizer.warmup_steps <= optimizer.steps, f"between 0 and {table}.steps"
+    yield f"{table}.average_decay", 0 <= optimizer.average_decay < 1, "at least 0 and below 1"
+    yield f"{table}.weight_decay", optimizer.weight_decay >= 0, "at least 0"
+
+
+def _pretraining_rules(settings: PretrainingSettings) -> Iterator[tuple[str, bool, str]]:
+    yield from _optimizer_rules("pretraining.optimizer", settings.optimizer)
+    yield "pretraining.batch_images", settings.batch_images >= 2, "at least 2"
+    yield "pretraining.test_images", settings.test_images >= 1, "at least 1"
+    yield "pretraining.test_every_steps", settings.test_every_steps >= 1, "at least 1"
+    yield "pretraining.label_smoothing", 0 <= settings.label_smoothing < 1, "at least 0 and below 1"
 
 
 def _shape_rules(table: str, shape: EpisodeShape) -> Iterator[tuple[str, bool, str]]:

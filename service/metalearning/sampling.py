@@ -1,6 +1,6 @@
 """Episodes drawn from a data set: which images, decided by a generator and nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,9 +44,39 @@ def draw_episodes(dataset: Dataset, shape: EpisodeShape, generator: torch.Genera
         yield draw_episode(dataset, shape, generator)
 
 
-def draw_episode(dataset: Dataset, shape: EpisodeShape, generator: torch.Generator) -> EpisodeRows:
-    """One episode of a data set that `check_drawable` accepts."""
-    classes = torch.randperm(dataset.n_classes, generator=generator)[: shape.n_way].tolist()
+def draw_episode(
+    dataset: Dataset, shape: EpisodeShape, generator: torch.Generator, *, within_group: float = 0.0
+) -> EpisodeRows:
+    """One episode of a data set that `check_drawable` accepts.
+
+    Args:
+        dataset: where the classes come from.
+        shape: how many.
+        generator: decides.
+        within_group: share of the episodes whose classes are of one group, filled up with others where it has
+            too few.
+    """
+    classes = _drawn_classes(dataset, shape.n_way, generator, within_group)
+    return _rows_of(dataset, classes, shape, generator)
+
+
+def trial_episodes(dataset: Dataset, shape: EpisodeShape, generator: torch.Generator) -> list[EpisodeRows]:
+    """The fixed episodes of a data set that has `trials`, in their order."""
+    return [_rows_of(dataset, trial, shape, generator) for trial in dataset.trials]
+
+
+def _drawn_classes(dataset: Dataset, n_way: int, generator: torch.Generator, within_group: float) -> list[int]:
+    order = torch.randperm(dataset.n_classes, generator=generator)
+    if within_group and float(torch.rand((), generator=generator)) < within_group:
+        groups = torch.tensor(dataset.groups)[order]
+        # The first class of a random order chooses the group, so that each class is as likely as another.
+        order = order[torch.argsort((groups != groups[0]).int(), stable=True)]
+        order = order[:n_way][torch.randperm(n_way, generator=generator)]
+    chosen: list[int] = order[:n_way].tolist()
+    return chosen
+
+
+def _rows_of(dataset: Dataset, classes: Sequence[int], shape: EpisodeShape, generator: torch.Generator) -> EpisodeRows:
     support, query = [], []
     for index in classes:
         if dataset.query_rows is None:
@@ -56,7 +86,7 @@ def draw_episode(dataset: Dataset, shape: EpisodeShape, generator: torch.Generat
         else:
             support.append(_drawn(dataset.rows[index], shape.n_shot, generator))
             query.append(_drawn(dataset.query_rows[index], shape.n_query, generator))
-    labels = torch.arange(shape.n_way)
+    labels = torch.arange(len(classes))
     return EpisodeRows(
         support=torch.cat(support),
         query=torch.cat(query),

@@ -1,67 +1,25 @@
-"""Meta-training: from a recipe and a data set to a base model, in steps that can be interrupted anywhere.
+"""Meta-training: from a recipe and a data set to a base model, in steps that can be interrupted anywhere."""
 
-A run lives in one folder: `training.state` (what the next step depends on), `log.csv`, and at the end
-`<recipe id>.safetensors`, the base model. Started again with the same recipe and data it goes on from its state
-and ends with the same weights, bit for bit, as a run that nobody stopped, given the same machine and number of
-threads.
-"""
-
-import copy
-import csv
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast, final
 
 import torch
+from torch import Tensor
 
-from service.metalearning.augmentation import augmented, build_augmentation
-from service.metalearning.backbones import build_backbone
-from service.metalearning.datasets import Dataset
 from service.metalearning.episodes import Episode, SupportSet
 from service.metalearning.evaluation import Answering, measure
-from service.metalearning.header import BackboneSpec, Setting
+from service.metalearning.header import Setting
 from service.metalearning.learners import LEARNERS
-from service.metalearning.learners.base import Learner, Network
-from service.metalearning.normalisation import BatchStatistics, move_buffers
-from service.metalearning.preprocessing import scaled
+from service.metalearning.learners.base import Learner
 from service.metalearning.provenance import trained_header
-from service.metalearning.recipe import OptimizerSettings, Recipe, ValidationSettings, recipe_to_tables
+from service.metalearning.recipe import Recipe
 from service.metalearning.sampling import check_drawable, draw_episode
-from service.metalearning.serialization import save_base_model
+from service.metalearning.serialization import BaseModel, save_base_model
 from service.metalearning.training_data import TrainingData
-from service.metalearning.training_state import STATE_FILE, TrainingState, read_state, write_state
+from service.metalearning.training_run import LOG_EVERY_STEPS, Outcome, Progress, Run, initial_network, learning_rate
 
-LOG_EVERY_STEPS = 50
-_SETTLING_IMAGES = 25_600
-_SETTLING_BATCH = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is; said every LOG_EVERY_STEPS steps and at the end.
-
-    Attributes:
-        loss: mean query loss of the steps since the last time.
-        remaining_s: estimate of the training time that is left.
-        validation: accuracy of the newest validation, in percent.
-    """
-
-    step: int
-    steps: int
-    loss: float
-    lr: float
-    remaining_s: float
-    validation: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a call of `meta_train` ended: with a base model at `path`, or stopped, with the state at `path`."""
-
-    finished: bool
-    path: Path
+__all__ = ["LOG_EVERY_STEPS", "MetaTraining", "Outcome", "Progress", "learning_rate", "meta_train"]
 
 
 def meta_train(
@@ -69,6 +27,7 @@ def meta_train(
     data: TrainingData,
     folder: Path,
     *,
+    start: BaseModel | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Outcome:
@@ -78,77 +37,58 @@ def meta_train(
         recipe: how to train.
         data: what to train on; the same each time the run is taken up.
         folder: the run's folder; holds a state where there was an earlier session.
+        start: a base model whose backbone the training begins with; None begins at random.
         on_progress: called every LOG_EVERY_STEPS steps and after the last.
         is_stopped: asked after every step.
 
     Raises:
-        CheckpointError: the folder's state belongs to another recipe.
+        CheckpointError: the folder's state belongs to another recipe or start, or the start has another backbone.
         DatasetError: the data set cannot fill the recipe's episodes.
     """
-    run = _Run(recipe, data, folder)
-    run.take_up()
-    written_s = time.monotonic()
-    while run.state.step < recipe.optimizer.steps:
-        run.advance(on_progress)
-        stopped = is_stopped()
-        if stopped or time.monotonic() - written_s > recipe.checkpoint_s:
-            run.write()
-            written_s = time.monotonic()
-        if stopped:
-            return Outcome(False, run.state_path)
-    run.write()
-    return Outcome(True, run.finish())
+    return MetaTraining(recipe, data, folder, start=start).go(on_progress, is_stopped)
 
 
-def learning_rate(settings: OptimizerSettings, step: int) -> float:
-    """The learning rate of a step, counted from 0: a linear rise, then the schedule."""
-    lr = settings.lr * min(1.0, (step + 1) / max(1, settings.warmup_steps))
-    if settings.schedule == "cosine":
-        lr *= 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-    return lr
+@final
+class MetaTraining(Run):
+    """Steps on episodes: the learner adapts to the support sets and is corrected by the queries."""
 
-
-class _Run:
-    """A run in its folder: the learner, the state of its training, and the data."""
-
-    def __init__(self, recipe: Recipe, data: TrainingData, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, data: TrainingData, folder: Path, *, start: BaseModel | None = None) -> None:
         check_drawable(data.train, recipe.episodes.shape)
-        self.recipe, self.data, self.folder = recipe, data, folder
-        self.state_path = folder / STATE_FILE
-        self.augmentation = build_augmentation(recipe.augmentation)
-        self.learner = _initial_learner(recipe)
-        self.answering = copy.deepcopy(self.learner)
-        trained = [p for p in self.learner.parameters() if p.requires_grad]
-        self.state = TrainingState(
-            learner=self.learner,
-            average={name: p.detach().clone() for name, p in self.learner.named_parameters()},
-            optimizer=torch.optim.Adam(trained, weight_decay=recipe.optimizer.weight_decay),
-            generator=torch.Generator().manual_seed(recipe.seed),
-        )
+        super().__init__(recipe, _initial_learner(recipe), data.train, folder, optimizer=recipe.optimizer, start=start)
+        self.learner = cast("Learner", self.module)
+        self.adapting = cast("Learner", self.answering)
+        self.validation = data.validation
 
-    def take_up(self) -> None:
-        """Go on from the folder's state, if it has one."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self.state_path.exists():
-            read_state(self.state_path, self.state, recipe_to_tables(self.recipe))
-        self.began_s = time.monotonic() - self.state.elapsed_s
+    def backward(self) -> Tensor:
+        """Draw the next episodes and differentiate their mean query loss."""
+        return self.learner.backward([self.draw() for _ in range(self.recipe.episodes.tasks_per_step)])
 
-    def write(self) -> None:
-        """Put the state and the log on disk."""
-        self.state.elapsed_s = time.monotonic() - self.began_s
-        write_state(self.state_path, self.state, recipe_to_tables(self.recipe))
-        _write_log(self.folder / "log.csv", self.state.log)
+    def draw(self) -> Episode:
+        """The next episode."""
+        settings, generator = self.recipe.episodes, self.state.generator
+        rows = draw_episode(self.train, settings.shape, generator, within_group=settings.within_group)
+        images = self.distorted(torch.cat([rows.support, rows.query]))
+        n_support = len(rows.support)
+        support = SupportSet(images[:n_support], rows.support_labels)
+        return Episode(support, SupportSet(images[n_support:], rows.query_labels))
 
-    def advance(self, on_progress: Callable[[Progress], None]) -> None:
-        """One step of the optimiser, and what is due after it."""
-        state, validation = self.state, self.recipe.validation
-        lr = learning_rate(self.recipe.optimizer, state.step)
-        state.loss_sum += self._step(lr)
-        state.step += 1
-        if validation is not None and self.data.validation is not None and state.step % validation.every_steps == 0:
-            self._validate(validation, self.data.validation)
-        if state.step % LOG_EVERY_STEPS == 0 or state.step == self.recipe.optimizer.steps:
-            on_progress(self._note(lr))
+    def is_measured(self) -> bool:
+        """After every so many steps, where there are classes to measure on."""
+        settings = self.recipe.validation
+        return settings is not None and self.validation is not None and self.state.step % settings.every_steps == 0
+
+    def measured(self) -> tuple[float, float]:
+        """Accuracy of the default learner on the same episodes each time."""
+        settings, dataset = self.recipe.validation, self.validation
+        assert settings is not None
+        assert dataset is not None
+        name, options = next(iter(self._offers().items()))
+        offered = LEARNERS[name](self.adapting.network, **options)
+        if name == self.recipe.learner.name:
+            offered.take_learned(self.adapting.learned())
+        answering = Answering(offered, self.recipe.scaling)
+        found = measure(answering, dataset, settings.shape, episodes=settings.episodes, seed=self.recipe.seed)
+        return found.accuracy, found.interval_95
 
     def finish(self) -> Path:
         """Write the base model of the weights that the recipe chooses."""
@@ -156,121 +96,22 @@ class _Run:
         if validation is not None and validation.choose == "best" and self.state.chosen:
             self.answering.load_state_dict(self.answering.state_dict() | self.state.chosen)
         else:
-            self._settle()
+            self.settle()
         offers, name = self._offers(), self.recipe.learner.name
-        header = trained_header(self.recipe, self.data.train, self.state, offers)
+        header = trained_header(self.recipe, self.train, self.state, offers, start=self.start)
         path = self.folder / f"{self.recipe.id}.safetensors"
-        learned = {name: self.answering.learned()} if name in offers else {}
-        save_base_model(path, self.answering.network, header, learned=learned)
+        learned = {name: self.adapting.learned()} if name in offers else {}
+        save_base_model(path, self.adapting.network, header, learned=learned)
         return path
-
-    def _step(self, lr: float) -> float:
-        """Train on the next episodes; the mean query loss."""
-        episodes = [self._draw() for _ in range(self.recipe.episodes.tasks_per_step)]
-        optimizer = self.state.optimizer
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        optimizer.zero_grad()
-        loss = self.learner.backward(episodes)
-        optimizer.step()
-        # A young average follows faster, so that it forgets the random start.
-        decay = min(self.recipe.optimizer.average_decay, (self.state.step + 1) / (self.state.step + 10))
-        with torch.no_grad():
-            for name, parameter in self.learner.named_parameters():
-                self.state.average[name].lerp_(parameter, 1 - decay)
-        return loss.item()
-
-    def _draw(self) -> Episode:
-        generator = self.state.generator
-        rows = draw_episode(self.data.train, self.recipe.episodes.shape, generator)
-        pixels = self.data.train.images[torch.cat([rows.support, rows.query])]
-        images = scaled(augmented(pixels, self.augmentation, generator), self.recipe.scaling)
-        n_support = len(rows.support)
-        support = SupportSet(images[:n_support], rows.support_labels)
-        return Episode(support, SupportSet(images[n_support:], rows.query_labels))
-
-    def _settle(self) -> None:
-        """Give `answering` the averaged weights, and normalisation statistics that belong to them.
-
-        Statistics gathered along the way belong to other weights, so they are computed anew: the mean over
-        batches of training images, undistorted as the images of a task are.
-        """
-        self.answering.load_state_dict({**self.learner.state_dict(), **self.state.average})
-        if not getattr(self.answering, "moves_buffers", False):
-            return
-        if self.answering.network.statistics != "running":
-            return
-        rows = torch.cat(self.data.train.rows)
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.recipe.seed))
-        n_seen = 0
-        with torch.no_grad():
-            for chosen in torch.split(rows[order][:_SETTLING_IMAGES], _SETTLING_BATCH):
-                batch = BatchStatistics()
-                self.answering.network.backbone(scaled(self.data.train.images[chosen], self.recipe.scaling), batch)
-                n_seen += len(chosen)
-                move_buffers(batch, len(chosen) / n_seen)
 
     def _offers(self) -> dict[str, dict[str, Setting]]:
         """The learners offered: settings that training has learned, unless the recipe says another."""
-        learned = {self.recipe.learner.name: self.answering.settings()}
+        learned = {self.recipe.learner.name: self.adapting.settings()}
         return {name: learned.get(name, {}) | dict(given) for name, given in self.recipe.offers.items()}
-
-    def _validate(self, settings: ValidationSettings, dataset: Dataset) -> None:
-        """Measure the averaged weights on the same episodes each time; keep them if they are the best so far."""
-        self._settle()
-        name, options = next(iter(self._offers().items()))
-        offered = LEARNERS[name](self.answering.network, **options)
-        if name == self.recipe.learner.name:
-            offered.take_learned(self.answering.learned())
-        measurement = measure(
-            Answering(offered, self.recipe.scaling),
-            dataset,
-            settings.shape,
-            episodes=settings.episodes,
-            seed=self.recipe.seed,
-        )
-        best = max((entry["accuracy"] for entry in self.state.validations), default=-math.inf)
-        if measurement.accuracy > best:
-            self.state.chosen = {key: tensor.clone() for key, tensor in self.answering.state_dict().items()}
-        entry = {"step": self.state.step, "accuracy": measurement.accuracy, "interval_95": measurement.interval_95}
-        self.state.validations.append(entry)
-
-    def _note(self, lr: float) -> Progress:
-        """Add a line to the log and say it; starts a new mean loss."""
-        state, steps = self.state, self.recipe.optimizer.steps
-        elapsed_s = time.monotonic() - self.began_s
-        newest = state.validations[-1] if state.validations else None
-        last_step = (state.step - 1) // LOG_EVERY_STEPS * LOG_EVERY_STEPS
-        progress = Progress(
-            step=state.step,
-            steps=steps,
-            loss=state.loss_sum / (state.step - last_step),
-            lr=lr,
-            remaining_s=elapsed_s / state.step * (steps - state.step),
-            validation=newest["accuracy"] if newest else None,
-        )
-        state.loss_sum = 0.0
-        fresh = newest is not None and newest["step"] > last_step
-        measured = progress.validation if fresh else None
-        state.log.append(
-            {"step": state.step, "loss": progress.loss, "lr": lr, "elapsed_s": elapsed_s, "validation": measured}
-        )
-        return progress
 
 
 def _initial_learner(recipe: Recipe) -> Learner:
     """The recipe's learner on a freshly drawn network; the global generator is put back."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        backbone = build_backbone(BackboneSpec(recipe.backbone.name, recipe.backbone.settings))
-        n_features = backbone.n_features
-        assert isinstance(n_features, int)
-        network = Network(backbone, n_features).to(memory_format=torch.channels_last)
-        return LEARNERS[recipe.learner.name](network, **recipe.learner.settings)
-
-
-def _write_log(path: Path, lines: Sequence[Mapping[str, object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["step", "loss", "lr", "elapsed_s", "validation"])
-        writer.writeheader()
-        writer.writerows(lines)
+        return LEARNERS[recipe.learner.name](initial_network(recipe), **recipe.learner.settings)

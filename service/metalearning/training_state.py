@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from service.errors import CheckpointError
-from service.metalearning.learners.base import Learner
+from service.metalearning.learners.base import Learner, Network
 
 STATE_FILE: Final = "training.state"
 """Its name in the folder of a run; not `.safetensors`, so that a folder of base models may be a run's."""
@@ -32,10 +32,10 @@ class TrainingState:
     """Where a run stands after `step` steps.
 
     Attributes:
-        learner: the module whose state dict is trained.
+        module: the learner or network whose state dict is trained.
         average: the running average of its weights; the same names.
         chosen: the best weights by validation so far; empty before the first.
-        optimizer: Adam over the learner's parameters.
+        optimizer: over the module's parameters.
         generator: decides episodes and augmentation.
         loss_sum: query losses since the last line of the log, added up.
         validations: one entry a validation: step, accuracy, interval_95.
@@ -43,9 +43,9 @@ class TrainingState:
         elapsed_s: training time over all sessions.
     """
 
-    learner: Learner
+    module: Learner | Network
     average: dict[str, Tensor]
-    optimizer: torch.optim.Adam
+    optimizer: torch.optim.Optimizer
     generator: torch.Generator
     chosen: dict[str, Tensor] = field(default_factory=dict)
     step: int = 0
@@ -104,19 +104,20 @@ def _check_recipe(path: Path, written: Mapping[str, Any], wanted: Mapping[str, A
 
 
 def _tensors(state: TrainingState) -> dict[str, Tensor]:
-    tensors = {f"learner.{name}": tensor for name, tensor in state.learner.state_dict().items()}
+    tensors = {f"learner.{name}": tensor for name, tensor in state.module.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in state.average.items()}
     tensors |= {f"chosen.{name}": tensor for name, tensor in state.chosen.items()}
     tensors["generator"] = state.generator.get_state()
     for index, entries in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in entries.items()}
+        kept = {name: tensor for name, tensor in entries.items() if tensor is not None}
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in kept.items()}
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _restore(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
     """Copy the tensors to where they belong; changes the state."""
     # What an older release did not keep is as it was built.
-    state.learner.load_state_dict(state.learner.state_dict() | _under("learner.", tensors))
+    state.module.load_state_dict(state.module.state_dict() | _under("learner.", tensors))
     for name, tensor in _under("average.", tensors).items():
         state.average[name].copy_(tensor)
     state.chosen = _under("chosen.", tensors)

@@ -231,3 +231,28 @@ def test_ways_that_are_no_numbers_are_wrong_usage(folder: Path, checkpoint: Path
 
     assert ran.code == 2
     assert "is not a list of positive numbers" in ran.err
+
+
+PRETRAINING = """
+[pretraining]
+batch_images = 8
+test_images = 2
+[pretraining.optimizer]
+method = "sgd"
+steps = 40
+lr = 0.05
+momentum = 0.9
+"""
+
+
+def test_pretraining_prints_its_test_accuracy_and_meta_training_starts_from_it(folder: Path, handful: Handful) -> None:
+    recipe = folder / "mine.toml"
+    recipe.write_text(RECIPE.replace("checkpoint_s", "seed = 1\ncheckpoint_s") + PRETRAINING)
+
+    pretrained = handful("pretrain", recipe, "--data", folder / "images", "--out", folder / "first", "--threads", 1)
+
+    assert "test accuracy" in pretrained.err
+    start = folder / "first" / "mine-pretrained.safetensors"
+    assert pretrained.out.strip() == str(start)
+    handful(*training(folder, "out"), "--start", start)
+    assert read_header(folder / "out" / "mine.safetensors").provenance["start"]["id"] == "mine-pretrained"

@@ -1,6 +1,6 @@
 import torch
 
-from service.metalearning.augmentation import AugmentationSettings, augmented, build_augmentation, moved
+from service.metalearning.augmentation import AugmentationSettings, augmented, build_augmentation, coloured, moved
 
 
 def dotted(n_images: int = 1) -> torch.Tensor:
@@ -73,3 +73,20 @@ def test_colours_change_where_asked(generator: torch.Generator) -> None:
     changed = augmented(pixels, build_augmentation(AugmentationSettings(brightness=0.5)), generator)
 
     assert len(set(changed[:, 0, 0, 0].tolist())) > 1
+
+
+def test_a_grey_image_keeps_its_grey_whatever_the_saturation() -> None:
+    torch.manual_seed(0)
+    grey = torch.full((4, 3, 2, 2), 128, dtype=torch.uint8)
+
+    assert torch.equal(coloured(grey, AugmentationSettings(saturation=0.9, contrast=0.9)), grey)
+
+
+def test_contrast_keeps_the_mean_and_changes_the_distance_from_it() -> None:
+    torch.manual_seed(0)
+    halves = torch.tensor([100, 140], dtype=torch.uint8).expand(8, 1, 1, 2)
+
+    changed = coloured(halves, AugmentationSettings(contrast=0.5)).float()
+
+    torch.testing.assert_close(changed.mean((1, 2, 3)), torch.full((8,), 120.0), rtol=0, atol=1)
+    assert len(set((changed[..., 1] - changed[..., 0]).flatten().tolist())) > 1

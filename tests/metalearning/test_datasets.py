@@ -15,6 +15,7 @@ from service.metalearning.datasets import (
     read_class_folders,
     read_grocery,
     read_omniglot,
+    read_omniglot_lake,
     with_classes,
     with_rotations,
 )
@@ -187,3 +188,39 @@ def test_grocery_keeps_support_and_query_photographs_apart(tmp_path: Path) -> No
 def test_grocery_is_never_trained_on(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="for tests only"):
         read_grocery(tmp_path, "train", decode)
+
+
+def write_lake(root: Path, answers: str = "run01/test/item01.png run01/training/class02.png\n") -> Path:
+    """Seven background alphabets of a character, and one run of two trials."""
+    write_zip(root / "images_background.zip", {f"images_background/{a}/one/1.png": png(1) for a in "abcdefg"})
+    drawings = {f"run01/{kind}{n:02}.png": png(10 * n) for kind in ("test/item", "training/class") for n in (1, 2)}
+    labels = f"{answers}run01/test/item02.png run01/training/class01.png\n".encode()
+    write_zip(root / "omniglot_all_runs.zip", {**drawings, "run01/class_labels.txt": labels})
+    return root
+
+
+def test_lakes_background_alphabets_are_split_by_name(tmp_path: Path) -> None:
+    root = write_lake(tmp_path)
+
+    assert read_omniglot_lake(root, "train", decode).class_names == (
+        "images_background/a/one",
+        "images_background/b/one",
+    )
+    assert read_omniglot_lake(root, "val", decode).n_classes == 5
+    assert read_omniglot_lake(root, "trainval", decode).n_classes == 7
+
+
+def test_a_run_of_lakes_test_is_one_trial_with_the_answers_of_its_file(tmp_path: Path) -> None:
+    runs = read_omniglot_lake(write_lake(tmp_path), "test", decode)
+
+    assert runs.trials == ((0, 1),)
+    assert runs.query_rows is not None
+    assert [greys(runs, 0), greys(runs, 1)] == [[10], [20]]
+    assert [int(runs.images[rows[0], 0, 0, 0]) for rows in runs.query_rows] == [20, 10]
+
+
+def test_a_run_that_names_a_drawing_it_does_not_hold_is_refused(tmp_path: Path) -> None:
+    root = write_lake(tmp_path, "run01/test/item09.png run01/training/class02.png\n")
+
+    with pytest.raises(DatasetError, match="does not hold it"):
+        read_omniglot_lake(root, "test", decode)

@@ -44,7 +44,7 @@ def test_a_missing_key_is_named(path: str) -> None:
         recipe_from_tables(without(path))
 
 
-@pytest.mark.parametrize("path", ["colour", "episodes.n_ways", "optimizer.momentum"])
+@pytest.mark.parametrize("path", ["colour", "episodes.n_ways", "optimizer.beta"])
 def test_an_unknown_key_is_named(path: str) -> None:
     with pytest.raises(RecipeError, match=f"^{path} is not a key of a recipe"):
         recipe_from_tables(changed(path, 1))
@@ -128,7 +128,7 @@ def test_a_change_replaces_one_key() -> None:
 
 
 def test_a_recipe_that_does_not_exist_is_told_with_those_that_do() -> None:
-    with pytest.raises(RecipeError, match="no recipe 'mnist'; shipped are omniglot-conv4, own-images"):
+    with pytest.raises(RecipeError, match=r"no recipe 'mnist'; shipped are .*omniglot-conv4, .*own-images"):
         read_recipe("mnist")
 
 

@@ -1,9 +1,11 @@
+import dataclasses
+
 import pytest
 import torch
 
 from service.errors import DatasetError
 from service.metalearning.datasets import Dataset
-from service.metalearning.sampling import EpisodeShape, check_drawable, draw_episode
+from service.metalearning.sampling import EpisodeShape, check_drawable, draw_episode, trial_episodes
 
 
 def dataset_of(*sizes: int, query_sizes: tuple[int, ...] = ()) -> Dataset:
@@ -74,3 +76,46 @@ def test_a_class_with_too_few_query_images_is_named_with_its_count() -> None:
 def test_too_few_classes_are_told() -> None:
     with pytest.raises(DatasetError, match="'letters' has 2 classes, need at least 5"):
         check_drawable(dataset_of(6, 6), EpisodeShape(5, 1, 5))
+
+
+def test_an_episode_within_a_group_has_classes_of_one_folder(generator: torch.Generator) -> None:
+    dataset = alphabets("greek/a", "greek/b", "greek/c", "latin/a", "latin/b", "latin/c")
+
+    episodes = [draw_episode(dataset, EpisodeShape(3, 1, 1), generator, within_group=1.0) for _ in range(20)]
+
+    assert {tuple(sorted((rows.support // 2).tolist())) for rows in episodes} == {(0, 1, 2), (3, 4, 5)}
+
+
+def test_a_turned_alphabet_is_a_group_of_its_own() -> None:
+    assert alphabets("greek/a", "greek/a@90", "latin/a", "greek/b").groups == (0, 1, 2, 0)
+
+
+def test_a_group_with_too_few_classes_is_filled_up_with_others(generator: torch.Generator) -> None:
+    dataset = alphabets("greek/a", "greek/b", "latin/a")
+
+    rows = draw_episode(dataset, EpisodeShape(3, 1, 1), generator, within_group=1.0)
+
+    assert sorted((rows.support // 2).tolist()) == [0, 1, 2]
+
+
+def test_without_groups_the_same_episodes_are_drawn_as_ever() -> None:
+    dataset = alphabets("greek/a", "greek/b", "latin/a")
+
+    rows = draw_episode(dataset, EpisodeShape(2, 1, 1), torch.Generator().manual_seed(4))
+
+    order = torch.randperm(3, generator=torch.Generator().manual_seed(4))
+    assert (rows.support // 2).tolist() == order[:2].tolist()
+
+
+def test_trials_are_drawn_with_their_own_classes(generator: torch.Generator) -> None:
+    dataset = dataclasses.replace(alphabets("a", "b", "c", "d"), trials=((3, 1), (0, 2)))
+
+    first, second = trial_episodes(dataset, EpisodeShape(2, 1, 1), generator)
+
+    assert [(first.support // 2).tolist(), (second.query // 2).tolist()] == [[3, 1], [0, 2]]
+
+
+def alphabets(*names: str) -> Dataset:
+    """Classes of these names, of two images each."""
+    images = torch.zeros(2 * len(names), 1, 2, 2, dtype=torch.uint8)
+    return Dataset("alphabets", images, names, tuple(torch.split(torch.arange(2 * len(names)), 2)))

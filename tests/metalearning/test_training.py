@@ -214,3 +214,21 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 def test_a_constant_learning_rate_stays() -> None:
     assert learning_rate(OptimizerSettings(steps=100, lr=0.3, schedule="constant"), 99) == 0.3
+
+
+def test_training_in_bf16_resumes_with_the_same_bits_and_keeps_float_weights(tmp_path: Path) -> None:
+    recipe = make_recipe(optimizer={"precision": "bf16"}, episodes={"within_group": 0.5})
+    meta_train(recipe, make_data(), tmp_path / "whole")
+
+    meta_train(recipe, make_data(), tmp_path / "parts", is_stopped=stopped_at(7))
+    meta_train(recipe, make_data(), tmp_path / "parts")
+
+    whole = tensors_of(tmp_path / "whole")
+    assert are_bit_equal(whole, tensors_of(tmp_path / "parts"))
+    assert {tensor.dtype for tensor in whole.values()} == {torch.float32}
+
+
+def test_a_run_leaves_its_learning_curve(tmp_path: Path) -> None:
+    meta_train(make_recipe(), make_data(), tmp_path)
+
+    assert "Learning curve of tiny-model" in (tmp_path / "learning-curve.svg").read_text()

@@ -33,7 +33,7 @@ def make_recipe(**changes: object) -> Recipe:
     tables = dict(TABLES)
     for key, value in changes.items():
         added_to = isinstance(value, dict) and "name" not in value and key != "offers"
-        tables[key] = {**TABLES[key], **value} if isinstance(value, dict) and added_to else value
+        tables[key] = {**TABLES.get(key, {}), **value} if isinstance(value, dict) and added_to else value
     return recipe_from_tables(tables)
 
 
@@ -52,9 +52,9 @@ def make_data() -> TrainingData:
     return TrainingData(make_dataset(seed=1), make_dataset(seed=2))
 
 
-def tensors_of(folder: Path) -> dict[str, Tensor]:
+def tensors_of(folder: Path, name: str = "tiny-model") -> dict[str, Tensor]:
     """The tensors of the base model that a run left in its folder."""
-    return load_file(folder / "tiny-model.safetensors")
+    return load_file(folder / f"{name}.safetensors")
 
 
 def are_bit_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

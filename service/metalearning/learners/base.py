@@ -24,6 +24,7 @@ from service.metalearning.normalisation import BatchStatistics
 
 TaskParameters = Mapping[str, Tensor]
 Pause = Callable[[], None]
+Precision = Literal["fp32", "bf16"]
 CHUNK_IMAGES = 64
 _SHORTEST_SQUARE = 1e-12
 """Added to the square of a length, so that features of zero keep a direction to differentiate."""
@@ -60,6 +61,9 @@ class Network(nn.Module):
     """A backbone and a linear head; the head of a task may have any number of rows.
 
     Its own head is zero and stays so: the head of a task comes with the task parameters.
+
+    Attributes:
+        precision: of the backbone's arithmetic. `bf16` is for training: weights, features, head and loss stay fp32.
     """
 
     def __init__(self, backbone: nn.Module, n_features: int, n_way: int = 1) -> None:
@@ -67,6 +71,7 @@ class Network(nn.Module):
         self.backbone = backbone
         self.n_features = n_features
         self.head = Head(n_features, n_way)
+        self.precision: Precision = "fp32"
 
     @property
     def statistics(self) -> Literal["running", "support", "constant"]:
@@ -74,10 +79,16 @@ class Network(nn.Module):
         source: Literal["running", "support", "constant"] = getattr(self.backbone, "statistics", "constant")
         return source
 
+    def features(self, images: Images, batch: BatchStatistics | None = None) -> Float[Tensor, "n n_features"]:
+        """Backbone output; normalised by the batch, whose moments are left in `batch`, if it is given."""
+        # A cast that is cached would outlive the tensors that functional_call puts in for one task.
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False):
+            features: Tensor = self.backbone(images) if batch is None else self.backbone(images, batch)
+        return features.to(images.dtype)
+
     def forward(self, images: Images, batch: BatchStatistics | None = None) -> Logits:
-        """Class logits; normalised by the batch, whose moments are left in `batch`, if it is given."""
-        features = self.backbone(images) if batch is None else self.backbone(images, batch)
-        logits: Tensor = self.head(features)
+        """Class logits of the features."""
+        logits: Tensor = self.head(self.features(images, batch))
         return logits
 
 

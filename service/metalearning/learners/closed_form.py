@@ -90,17 +90,17 @@ class HeadLearner(Learner, ABC):
         joined = torch.cat([episode.support.images, episode.query.images])
         if self.network.statistics == "running" and self.moves_buffers:
             batch = BatchStatistics()
-            features = self.network.backbone(joined, batch)
+            features = self.network.features(joined, batch)
             move_buffers(batch)
         else:
-            features = self.network.backbone(joined)
+            features = self.network.features(joined)
         n_support = len(episode.support.labels)
         return features[:n_support], features[n_support:]
 
     def _support_features(self, support: SupportSet) -> tuple[Features, dict[str, Tensor]]:
         weights = balanced_targets(support.labels, support.images.dtype).sum(1)
         batch = BatchStatistics(weights)
-        features = self.network.backbone(support.images, batch)
+        features = self.network.features(support.images, batch)
         return features, named_statistics(self.network, batch)
 
 

@@ -186,7 +186,7 @@ class GradientLearner(Learner, ABC):
         if self.start == "zero":
             features = images.new_zeros(len(images), self.network.n_features)
         elif self.network.statistics == "support":
-            features = self.network.backbone(images, self._batch(targets))
+            features = self.network.features(images, self._batch(targets))
         else:
             features = chunked_features(self.network, images, pause=pause)
         return start_head(features, targets, start=self.start, scale=self.start_scale)
