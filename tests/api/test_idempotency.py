@@ -184,7 +184,13 @@ def test_openapi_tells_of_the_key_where_it_is_read(client: httpx.Client) -> None
         for parameter in operation.get("parameters", [])
         if parameter["name"] == "Idempotency-Key"
     }
-    assert told == {"/v1/tasks", "/v1/tasks/{task}/examples", "/v1/tasks/{task}/adapt"}
+    assert told == {
+        "/v1/tasks",
+        "/v1/tasks/{task}/examples",
+        "/v1/tasks/{task}/feedback",
+        "/v1/tasks/{task}/adapt",
+        "/v1/tasks/{task}/versions/{number}/activate",
+    }
     create_task = paths["/v1/tasks"]["post"]["responses"]
     assert "Idempotency-Replayed" in create_task["201"]["headers"]
     assert "request-in-progress" in create_task["409"]["description"]

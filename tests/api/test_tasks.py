@@ -46,6 +46,9 @@ def test_a_form_of_images_becomes_a_ready_task(client: httpx.Client) -> None:
         "current_version": 1,
         "pending_version": None,
         "metadata": {"line": "3"},
+        "threshold": None,
+        "store": "images",
+        "expires_at": None,
     }
     assert client.get(response.headers["location"]).json()["id"] == task["id"]
 
