@@ -3,62 +3,26 @@
 Skipped where Debian's packages `chromium` and `chromium-driver` are not installed.
 """
 
-import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from service.artifacts import FileArtifacts
 from tests.api.toy_service import make_settings, serving
+from tests.browsing import PATIENCE_S, chromium, complaints, hosts
 from tests.fakes import FakeEngine
-
-PATIENCE_S = 30
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium and chromedriver are not installed")
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    with Chrome(options=options, service=ChromeService(driver)) as browser:
-        browser.set_page_load_timeout(PATIENCE_S)
+    with chromium(tmp_path_factory.mktemp("browser")) as browser:
         yield browser
-
-
-def complaints(browser: Chrome) -> list[str]:
-    """What the console says since it was last asked."""
-    entries: list[dict[str, Any]] = browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium's gap
-    return [entry["message"] for entry in entries]
-
-
-def hosts(browser: Chrome) -> set[str]:
-    """Whom the page asked since this was last asked."""
-    entries: list[dict[str, Any]] = browser.get_log("performance")  # type: ignore[no-untyped-call]  # selenium's gap
-    messages = [json.loads(entry["message"])["message"] for entry in entries]
-    sent = [each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"]
-    addresses = [urlsplit(each["request"]["url"]) for each in sent]
-    return {address.netloc for address in addresses if address.scheme not in {"data", "blob", "chrome"}}
 
 
 def n_operations(browser: Chrome) -> int:

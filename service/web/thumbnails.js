@@ -1,0 +1,100 @@
+// Small pictures of examples. The original is fetched once it comes into view, made small, and only the small one is kept.
+
+import { request } from "./api.js";
+import { h } from "./dom.js";
+
+const SIDE_PX = 160;
+const AT_ONCE = 4;
+
+/** @type {Map<string, Promise<string>>} address of the small picture by id */
+const known = new Map();
+/** @type {(() => void)[]} */
+const waiting = [];
+let nRunning = 0;
+
+const watcher = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    watcher.unobserve(target);
+    fill(/** @type {HTMLImageElement} */ (target));
+  }
+});
+
+/**
+ * A picture of an example of a task.
+ * @param {string} task
+ * @param {string} id
+ * @param {string} alt
+ * @returns {HTMLImageElement}
+ */
+export function thumbnail(task, id, alt) {
+  const image = h("img", { alt, class: "thumb", width: 72, height: 72, decoding: "async" });
+  image.dataset.task = task;
+  image.dataset.example = id;
+  watcher.observe(image);
+  return image;
+}
+
+/**
+ * Keeps the small picture of an example whose file is at hand.
+ * @param {string} id
+ * @param {Blob} file
+ */
+export function remember(id, file) {
+  known.set(id, small(file));
+}
+
+/**
+ * The address of a small picture of a file; empty where the browser cannot show such a file.
+ * @param {Blob} file
+ * @returns {Promise<string>}
+ */
+export async function small(file) {
+  const bitmap = await createImageBitmap(file).catch(() => null);
+  if (!bitmap) return "";
+  const scale = Math.min(1, SIDE_PX / Math.min(bitmap.width, bitmap.height));
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const canvas = h("canvas", { width, height });
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, width, height);
+  bitmap.close();
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve));
+  return blob ? URL.createObjectURL(/** @type {Blob} */ (blob)) : "";
+}
+
+/** @param {HTMLImageElement} image */
+async function fill(image) {
+  const { task = "", example = "" } = image.dataset;
+  if (!known.has(example)) known.set(example, limited(() => fetched(task, example)));
+  const address = await known.get(example);
+  if (address) image.src = address;
+  else image.classList.add("is-unseen");
+}
+
+/**
+ * @param {string} task
+ * @param {string} example
+ */
+async function fetched(task, example) {
+  try {
+    return await small(await (await request("GET", `/v1/tasks/${task}/examples/${example}`)).blob());
+  } catch {
+    return "";
+  }
+}
+
+/**
+ * @param {() => Promise<string>} work
+ * @returns {Promise<string>}
+ */
+async function limited(work) {
+  if (nRunning >= AT_ONCE) await new Promise((resolve) => waiting.push(() => resolve(null)));
+  nRunning += 1;
+  try {
+    return await work();
+  } finally {
+    nRunning -= 1;
+    waiting.shift()?.();
+  }
+}
