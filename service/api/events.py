@@ -5,8 +5,10 @@ A stream that ends at `ready` or `failed` would be opened again by a browser's E
 """
 
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -28,6 +30,8 @@ _STREAM: Final = {
     "schema": {"type": "string"},
     "example": 'event: adapting\ndata: {"number":2,"state":"adapting","place":null,"progress":0.4}\n\n',
 }
+
+_log = logging.getLogger("handful.api")
 
 router = APIRouter(prefix="/v1/tasks/{task}", tags=["versions"])
 
@@ -65,18 +69,19 @@ async def _events(services: Services, task_id: UUID, seen: views.ProgressView) -
     """The stream; a comment keeps it open through proxies where nothing changes."""
     told_at = time.monotonic()
     try:
-        async for change in services.progress.watch(task_id, seen):
-            if change is not None:
-                yield _event(change)
-            elif time.monotonic() - told_at >= HEARTBEAT_S:
-                yield ": still here\n\n"
-            else:
-                continue
-            told_at = time.monotonic()
+        async with aclosing(services.progress.watch(task_id, seen)) as changes:
+            async for change in changes:
+                if change is not None:
+                    yield _event(change)
+                elif time.monotonic() - told_at >= HEARTBEAT_S:
+                    yield ": still here\n\n"
+                else:
+                    continue
+                told_at = time.monotonic()
+    except (TaskNotFound, VersionNotFound) as error:
+        yield _framed("gone", json.dumps(problem_document(error)), last=True)
     except ServiceError as error:
-        yield _framed(
-            "gone", json.dumps(problem_document(error)), last=isinstance(error, TaskNotFound | VersionNotFound)
-        )
+        _log.warning("a stream of events ends early: %s", error.message)
 
 
 def _event(seen: views.ProgressView) -> str:

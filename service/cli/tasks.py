@@ -26,7 +26,7 @@ Source: TypeAlias = Annotated[
 SkipBad: TypeAlias = Annotated[bool, typer.Option(help="leave out images that are refused, and say which")]
 Wait: TypeAlias = Annotated[float, typer.Option(min=0, help="seconds to wait for the adaptation")]
 Learner: TypeAlias = Annotated[str | None, typer.Option(help="one that the base model offers")]
-VersionNumber: TypeAlias = Annotated[int | None, typer.Option(min=1, help="the newest ready one without it")]
+VersionNumber: TypeAlias = Annotated[int | None, typer.Option(min=1, help="the one that answers without it")]
 Store: TypeAlias = Annotated[
     str | None, typer.Option(help="what is kept of the images once it is adapted: images, features, nothing")
 ]

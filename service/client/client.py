@@ -329,7 +329,7 @@ class Client:
             task: a task, its id, or a name that only one task has.
             images: one image, or any number of them; an image is a path or its bytes.
             top_k: how many classes to score; all where it is not given.
-            version: the newest ready one where it is not given.
+            version: the one that serves where it is not given.
             nearest: how many of the version's most similar examples to name beside each answer.
         """
         path = f"{self._path(task)}/predict"

@@ -45,7 +45,7 @@ def watch(connection: Connection, path: str) -> Iterator[Progress]:
     """
     while True:
         for event in _events(connection.lines(path)):
-            if event.name in {"gone", "error"}:
+            if event.name == "gone":
                 raise error_class(str(event.data["type"]).rpartition("/")[2])(str(event.data["detail"]))
             error = event.data.get("error")
             yield parse(Progress, event.data | {"error": error and parse(Problem, error)})

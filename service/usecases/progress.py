@@ -1,12 +1,13 @@
 """How an adaptation goes on, as it is seen by whoever watches it.
 
 Why by looking into the database: the version may be adapted by another process than the one that is asked. It is
-looked at five times a second at first, then once; a look is one row by its key.
+looked at five times a second at first, then once, and more seldom where many watch, so that all of them together
+look no more than a hundred times a second; a look is one row by its key.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from uuid import UUID
 
 from service.persistence.database import Database
@@ -17,6 +18,7 @@ from service.usecases.views import ProgressView
 _OFTEN_S = 0.2
 _SELDOM_S = 1.0
 _OFTEN_FOR_S = 5.0
+_MOST_LOOKS_A_SECOND = 100
 
 
 class Progress:
@@ -29,6 +31,7 @@ class Progress:
     def __init__(self, database: Database, *, is_ending: Callable[[], bool]) -> None:
         self._versions = VersionRows(database)
         self._is_ending = is_ending
+        self._n_watchers = 0
 
     async def look(self, task_id: UUID, number: int) -> ProgressView:
         """How a version is at the moment.
@@ -40,16 +43,24 @@ class Progress:
         place = await self._versions.place(row) if row.state == "queued" else None
         return ProgressView(version_view(row), place)
 
-    async def watch(self, task_id: UUID, seen: ProgressView) -> AsyncIterator[ProgressView | None]:
+    async def watch(self, task_id: UUID, seen: ProgressView) -> AsyncGenerator[ProgressView | None, None]:
         """What was seen and every change from then on, up to the end; None at each look without a change.
 
         Raises:
             TaskNotFound, VersionNotFound: the task was removed meanwhile.
         """
-        yield seen
         since = time.monotonic()
-        while not seen.is_over and not self._is_ending():
-            await asyncio.sleep(_OFTEN_S if time.monotonic() - since < _OFTEN_FOR_S else _SELDOM_S)
-            now = await self.look(task_id, seen.version.number)
-            yield None if now == seen else now
-            seen = now
+        self._n_watchers += 1
+        try:
+            yield seen
+            while not seen.is_over and not self._is_ending():
+                await asyncio.sleep(self._pause_s(since))
+                now = await self.look(task_id, seen.version.number)
+                yield None if now == seen else now
+                seen = now
+        finally:
+            self._n_watchers -= 1
+
+    def _pause_s(self, since: float) -> float:
+        wanted_s = _OFTEN_S if time.monotonic() - since < _OFTEN_FOR_S else _SELDOM_S
+        return max(wanted_s, self._n_watchers / _MOST_LOOKS_A_SECOND)
