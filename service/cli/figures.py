@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.cli.output import progress
+from service.cli.output import progress, say
 from service.errors import DatasetError
 from service.metalearning.datasets import DATASETS, SPLITS, Dataset, Decode, with_rotations
 from service.metalearning.evaluation import Answering, Measurement, before_adaptation, measure
@@ -94,6 +94,9 @@ def measured_rows(checkpoint: Path, plan: Plan, decoder: Callable[[InputFormat],
     dataset = _read(base.header, plan, decoder)
     if dataset.trials:
         plan = _of_trials(plan, dataset)
+        say(
+            f"{dataset.name} is a test of {plan.episodes} fixed episodes, {plan.shapes[0].n_way}-way: the mean is theirs"
+        )
     with progress("episodes", len(learners) * len(plan.shapes) * plan.episodes) as advance:
         return list(_rows(base, dataset, plan, learners, lambda: advance(1)))
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -256,3 +257,24 @@ def test_pretraining_prints_its_test_accuracy_and_meta_training_starts_from_it(f
     assert pretrained.out.strip() == str(start)
     handful(*training(folder, "out"), "--start", start)
     assert read_header(folder / "out" / "mine.safetensors").provenance["start"]["id"] == "mine-pretrained"
+
+
+def test_lakes_runs_are_measured_as_they_are_whatever_ways_are_asked_for(checkpoint: Path, handful: Handful) -> None:
+    root = checkpoint.parent
+    with zipfile.ZipFile(root / "omniglot_all_runs.zip", "w") as archive:
+        for run in ("run01", "run02"):
+            archive.writestr(f"{run}/class_labels.txt", lake_answers(run))
+            for index in (1, 2):
+                for name in (f"test/item0{index}", f"training/class0{index}"):
+                    archive.write(root.parent / "images" / f"class{index}" / "0.png", f"{run}/{name}.png")
+
+    ran = handful("evaluate", checkpoint, "--data", root, "--dataset", "omniglot-lake", "--ways", 5, "--json")
+
+    (result,) = json.loads(ran.out)["results"]
+    assert (result["n_way"], result["n_shot"], result["episodes"]) == (2, 1, 2)
+    assert "a test of 2 fixed episodes, 2-way" in ran.err
+
+
+def lake_answers(run: str) -> str:
+    """The file that says which test drawing shows which training drawing's character."""
+    return "".join(f"{run}/test/item0{n}.png {run}/training/class0{n}.png\n" for n in (1, 2))
