@@ -94,9 +94,8 @@ def measured_rows(checkpoint: Path, plan: Plan, decoder: Callable[[InputFormat],
     dataset = _read(base.header, plan, decoder)
     if dataset.trials:
         plan = _of_trials(plan, dataset)
-        say(
-            f"{dataset.name} is a test of {plan.episodes} fixed episodes, {plan.shapes[0].n_way}-way: the mean is theirs"
-        )
+        n_way = plan.shapes[0].n_way
+        say(f"{dataset.name} is a test of {plan.episodes} fixed episodes, {n_way}-way: the mean is theirs")
     with progress("episodes", len(learners) * len(plan.shapes) * plan.episodes) as advance:
         return list(_rows(base, dataset, plan, learners, lambda: advance(1)))
 
