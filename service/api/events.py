@@ -26,9 +26,19 @@ MEDIA_TYPE: Final = "text/event-stream"
 HEARTBEAT_S: Final = 10.0
 LAST_ID: Final = "end"
 _HEADERS: Final = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+_EVENT: Final = {
+    "type": "object",
+    "description": "one event of the stream",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["queued", "adapting", "ready", "failed", "gone"]},
+        "id": {"type": "string", "const": LAST_ID, "description": "of the last event only"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 _STREAM: Final = {
-    "schema": {"type": "string"},
-    "example": 'event: adapting\ndata: {"number":2,"state":"adapting","place":null,"progress":0.4}\n\n',
+    "schema": _EVENT,
+    "example": {"event": "adapting", "data": '{"number":2,"state":"adapting","place":null,"progress":0.4}'},
 }
 
 _log = logging.getLogger("handful.api")
@@ -51,7 +61,7 @@ async def watch_version(
     number: VersionNumber,
     services: ServicesDep,
     last_event_id: Annotated[
-        str | None, Header(max_length=200, description="what a browser sends when it opens the stream again")
+        str | None, Header(description="what a browser sends when it opens the stream again")
     ] = None,
 ) -> Response:
     """Tell how an adaptation goes on: `queued` with its place, `adapting` with its progress, then `ready` or `failed`.
