@@ -1,40 +1,95 @@
 """Make the checkpoint of the base model `photo`: `python -m service.cli.photo --data DIR`, for maintainers.
 
-It is small: the weights stay in their package, which the checkpoint names by digest.
+It is small: the weights stay in their packages, which the checkpoint names by digest.
 """
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.learning import decoder
 from service.cli.output import say
 
-IMAGES_OF_A_CLASS = 10
+if TYPE_CHECKING:
+    from service.metalearning.datasets import Dataset, Pick
+    from service.metalearning.photo import Domain
+
+IMAGES_OF_A_CLASS = 15
+"""Of a class of Tiny-ImageNet."""
+CHARACTERS = 200
+DRAWINGS_OF_A_CHARACTER = 6
 
 
 def make(
-    data: Annotated[Path, typer.Option(help="folder of tiny_imagenet.zip")],
+    data: Annotated[Path, typer.Option(help="folder of tiny_imagenet.zip and Omniglot's archives")],
+    features: Annotated[Path | None, typer.Option(help="a file that keeps what the networks gave")] = None,
     out: Annotated[Path, typer.Option(help="the checkpoint file")] = Path("service/base_models/photo.safetensors"),
 ) -> None:
-    """Measure the centre on images of Tiny-ImageNet's training classes and write the checkpoint."""
-    from service.metalearning.datasets import read_class_folders  # noqa: PLC0415  # torch is slow to import
-    from service.metalearning.photo import INPUT, make_photo  # noqa: PLC0415
+    """Learn the projection from training classes of Tiny-ImageNet and Omniglot and write the checkpoint."""
+    import torch  # noqa: PLC0415  # slow to import
+
+    from service.metalearning.photo import domains_from_file, domains_to_file, make_photo  # noqa: PLC0415
     from service.metalearning.serialization import save_base_model  # noqa: PLC0415
 
-    say("reading the images that give the centre")
-    name = "tiny-imagenet (training classes)"
-    images = read_class_folders(data / "tiny_imagenet.zip", decoder(INPUT), name=name, pick=_is_chosen)
-    network, header = make_photo(images)
+    with torch.inference_mode():
+        is_kept = features is not None and features.exists()
+        domains = domains_from_file(features) if features and is_kept else read_domains(data)
+        if features is not None and not is_kept:
+            domains_to_file(features, domains)
+        network, header = make_photo(domains)
     save_base_model(out, network, header)
     typer.echo(out)
 
 
-def _is_chosen(path: str) -> bool:
-    """The first images of each training class; their names end in their number."""
-    number = PurePosixPath(path).stem.rpartition("_")[2]
-    return path.startswith("train/") and int(number) < IMAGES_OF_A_CLASS
+def read_domains(data: Path) -> "dict[str, Domain]":
+    """What the members say of the training classes."""
+    from service.metalearning.photo import PHOTOGRAPHS, photo_backbone, seen_by_members  # noqa: PLC0415
+
+    backbone, _ = photo_backbone()
+    domains = {}
+    for name, read in ((PHOTOGRAPHS, _photographs), ("drawings", _drawings)):
+        dataset = read(data)
+        say(f"{name}: {len(dataset.images)} images of {dataset.n_classes} classes")
+        domains[name] = seen_by_members(backbone, dataset)
+    return domains
+
+
+def _photographs(data: Path) -> "Dataset":
+    from service.metalearning.datasets import read_class_folders  # noqa: PLC0415
+    from service.metalearning.photo import INPUT  # noqa: PLC0415
+
+    pick = first_of_each(IMAGES_OF_A_CLASS, lambda folder: folder.startswith("train/"))
+    return read_class_folders(data / "tiny_imagenet.zip", decoder(INPUT), name="tiny-imagenet", pick=pick)
+
+
+def _drawings(data: Path) -> "Dataset":
+    """Drawings of characters drawn by lot from the training split."""
+    import torch  # noqa: PLC0415
+
+    from service.metalearning.datasets import omniglot_characters, read_folders  # noqa: PLC0415
+    from service.metalearning.photo import INPUT  # noqa: PLC0415
+
+    characters = sorted(omniglot_characters(data, "train"))
+    lot = torch.randperm(len(characters), generator=torch.Generator().manual_seed(0))[:CHARACTERS]
+    chosen = {characters[index] for index in lot.tolist()}
+    archives = [data / "images_background.zip", data / "images_evaluation.zip"]
+    pick = first_of_each(DRAWINGS_OF_A_CHARACTER, chosen.__contains__)
+    return read_folders(archives, decoder(INPUT), name="omniglot", pick=pick)
+
+
+def first_of_each(n_images: int, is_wanted: "Callable[[str], bool]") -> "Pick":
+    """Tells whether a path is among the first of its folder that it is asked about, in wanted folders."""
+    seen = Counter[str]()
+
+    def pick(path: str) -> bool:
+        folder = str(PurePosixPath(path).parent)
+        seen[folder] += 1
+        return is_wanted(folder) and seen[folder] <= n_images
+
+    return pick
 
 
 if __name__ == "__main__":

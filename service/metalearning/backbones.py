@@ -112,6 +112,12 @@ def efficientnet_lite(**arguments: Setting) -> nn.Module:
     return backbone
 
 
+def efficientnet_ensemble(**arguments: Setting) -> nn.Module:
+    """Several of them as one, loaded on first use too."""
+    backbone: nn.Module = import_module("service.metalearning.ensemble").EfficientNetEnsemble(**arguments)
+    return backbone
+
+
 def _halved(side_px: int, depth: int, pool: Pool) -> int:
     for _ in range(depth):
         side_px = (side_px + 1) // 2 if pool == "stride" else side_px // 2
@@ -122,4 +128,5 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "conv4": ConvBackbone,
     "tiny": partial(ConvBackbone, filters=4, side_px=8, depth=2),  # for tests
     "efficientnet-lite": efficientnet_lite,
+    "efficientnet-ensemble": efficientnet_ensemble,
 }

@@ -99,7 +99,7 @@ def read_omniglot(root: Path, split: Split, decode: Decode) -> Dataset:
         split: `trainval` is the 1200 characters that are not in `test`.
         decode: turns a file's bytes into (1, side_px, side_px).
     """
-    wanted = {path for part in _parts(split) for path in _characters(root, part)}
+    wanted = omniglot_characters(root, split)
     archives = [root / "images_background.zip", root / "images_evaluation.zip"]
     found = read_folders(archives, decode, name="omniglot", pick=lambda path: _folder(path) in wanted)
     missing = wanted - set(found.class_names)
@@ -123,6 +123,11 @@ def read_omniglot_lake(root: Path, split: Split, decode: Decode) -> Dataset:
     alphabets = sorted({_folder(name) for name in found.class_names})
     parts = {"train": alphabets[:-LAKE_HELD_OUT], "val": alphabets[-LAKE_HELD_OUT:], "trainval": alphabets}
     return with_classes(found, [i for i, name in enumerate(found.class_names) if _folder(name) in parts[split]])
+
+
+def omniglot_characters(root: Path, split: Split) -> set[str]:
+    """The class names of a split: the folders of its characters in the archives."""
+    return {path for part in _parts(split) for path in _characters(root, part)}
 
 
 def read_cifar_fs(root: Path, split: Split, decode: Decode) -> Dataset:

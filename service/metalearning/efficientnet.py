@@ -88,8 +88,11 @@ class EfficientNetLite(nn.Module):
 
     def forward(self, images: Images) -> Float[Tensor, "n n_features"]:
         """Centred features of unit length."""
-        centred = self.pooled(images) - self.centre
-        parts: tuple[Tensor, ...] = torch.split(centred, self.parts, dim=-1)
+        return self.standardised(self.pooled(images))
+
+    def standardised(self, pooled: Float[Tensor, "n n_features"]) -> Float[Tensor, "n n_features"]:
+        """What `pooled` gave, centred and of unit length, each part with the same share of it."""
+        parts: tuple[Tensor, ...] = torch.split(pooled - self.centre, self.parts, dim=-1)
         return torch.cat([F.normalize(part, dim=-1) for part in parts], dim=-1) / sqrt(len(parts))
 
     def pooled(self, images: Images) -> Float[Tensor, "n n_features"]:

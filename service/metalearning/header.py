@@ -22,6 +22,7 @@ METADATA_KEY = "handful"
 BACKBONE_LICENCES: Mapping[str, str] = {
     "conv4": "MIT",
     "tiny": "MIT",
+    "efficientnet-ensemble": "Apache-2.0 (backbones: EfficientNet-Lite, The TensorFlow Authors); MIT (the rest)",
     "efficientnet-lite": "Apache-2.0 (backbone: EfficientNet-Lite, The TensorFlow Authors); MIT (the rest)",
 }
 """What a file with a backbone's weights in it may be used under."""

@@ -55,10 +55,15 @@ def look_alikes(photo: BaseModel, shared_data: Path) -> Kinds:
     return read_kinds(photo, shared_data, only=LOOK_ALIKES, most_queries=12)
 
 
-def test_the_checkpoint_holds_the_centre_and_nothing_of_the_package() -> None:
-    tensors = safetensors.torch.load_file(PHOTO)
-    assert tensors.keys() == {"backbone.centre"}
-    assert tensors["backbone.centre"].shape == (1632,)
+def test_the_checkpoint_holds_what_was_learned_and_nothing_of_the_packages() -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in safetensors.torch.load_file(PHOTO).items()}
+    assert shapes == {
+        "backbone.directions": (4832, 192),
+        "backbone.shortening": (192,),
+        "backbone.members.0.centre": (1632,),
+        "backbone.members.1.centre": (1600,),
+        "backbone.members.2.centre": (1600,),
+    }
 
 
 def test_it_answers_for_photographs_by_ridge_prototypes_and_anil(photo: BaseModel) -> None:

@@ -1,0 +1,87 @@
+"""Several frozen EfficientNet-Lites as one backbone, with a projection that was learned on meta-training classes.
+
+The members see one image at sides of their own. Their features, each centred and of one length, stand beside each
+other, and the directions in which images of one class differ most are shortened (`whitening`): what is left of a
+feature vector tells classes apart better. The length is one again in the end.
+
+Why several small networks rather than a large one: they err differently, and together they cost what the time for a
+prediction allows. What it gives is measured in `photo`.
+"""
+
+from collections.abc import Sequence
+from math import sqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from service.errors import CheckpointError
+from service.metalearning.efficientnet import EfficientNetLite
+from service.metalearning.episodes import Images
+
+Features = Float[Tensor, "n n_features"]
+OfMember = Float[Tensor, "n _"]
+
+
+class EfficientNetEnsemble(nn.Module):
+    """Images scaled by (x - 127) / 128 to features of unit length.
+
+    `directions` are orthonormal columns and `shortening` says by which share of itself a feature vector is
+    shortened along each: none, until a checkpoint sets them.
+
+    Args:
+        variants: the members, such as `2,1,0`.
+        sides_px: at what side each sees the image, in the same order.
+        weights_sha256: what the file of each one's weights package must have.
+        rank: how many directions there are.
+
+    Raises:
+        CheckpointError: the arguments do not fit each other, or a member cannot be built.
+    """
+
+    def __init__(self, *, variants: str, sides_px: str, weights_sha256: str, rank: int) -> None:
+        super().__init__()
+        columns = [text.split(",") for text in (variants, sides_px, weights_sha256)]
+        if len({len(column) for column in columns}) > 1:
+            raise CheckpointError(f"{variants!r}, {sides_px!r} and {weights_sha256!r} are not of one length")
+        self.sides_px = [int(side) for side in columns[1]]
+        self.lites = [
+            EfficientNetLite(variant=int(variant), weights_sha256=digest, last_block=True)
+            for variant, _, digest in zip(*columns, strict=True)
+        ]
+        self.members = nn.ModuleList(self.lites)
+        self.n_features = sum(member.n_features for member in self.lites)
+        self.packaged_state = frozenset(
+            f"members.{index}.{name}" for index, member in enumerate(self.lites) for name in member.packaged_state
+        )
+        self.register_buffer("directions", torch.zeros(self.n_features, rank, dtype=torch.float16))
+        self.register_buffer("shortening", torch.zeros(rank))
+        self.directions: Tensor
+        self.shortening: Tensor
+
+    def forward(self, images: Images) -> Features:
+        """Projected features of unit length."""
+        return self.projected(self.joined(self.pooled(images)))
+
+    def pooled(self, images: Images) -> list[OfMember]:
+        """For each member the features that it pooled, neither centred nor of one length."""
+        sides = zip(self.lites, self.sides_px, strict=True)
+        return [member.pooled(resized(images, side_px)) for member, side_px in sides]
+
+    def joined(self, pooled: Sequence[OfMember]) -> Features:
+        """What `pooled` gave, centred, beside each other, each member with the same share of the length."""
+        parts = [member.standardised(part) for member, part in zip(self.lites, pooled, strict=True)]
+        return torch.cat(parts, dim=-1) / sqrt(len(parts))
+
+    def projected(self, joined: Features) -> Features:
+        """Shortened along `directions`, of unit length."""
+        directions = self.directions.to(joined.dtype)
+        return F.normalize(joined - (joined @ directions * self.shortening) @ directions.T, dim=-1)
+
+
+def resized(images: Images, side_px: int) -> Float[Tensor, "n channels side side"]:
+    """The images at this side, bilinear; made smaller they are averaged over what falls on a pixel."""
+    if side_px == images.shape[-1]:
+        return images
+    return F.interpolate(images, size=(side_px, side_px), mode="bilinear", antialias=True)
