@@ -32,7 +32,7 @@ class EfficientNetEnsemble(nn.Module):
 
     Args:
         variants: the members, such as `2,1,0`.
-        sides_px: at what side each sees the image, in the same order.
+        sides_px: at what side each sees the image, in the same order; the largest is that of the images.
         weights_sha256: what the file of each one's weights package must have.
         rank: how many directions there are.
 
@@ -45,7 +45,7 @@ class EfficientNetEnsemble(nn.Module):
         columns = [text.split(",") for text in (variants, sides_px, weights_sha256)]
         if len({len(column) for column in columns}) > 1:
             raise CheckpointError(f"{variants!r}, {sides_px!r} and {weights_sha256!r} are not of one length")
-        self.sides_px = [int(side) for side in columns[1]]
+        sides = [int(side) for side in columns[1]]
         self.lites = [
             EfficientNetLite(variant=int(variant), weights_sha256=digest, last_block=True)
             for variant, _, digest in zip(*columns, strict=True)
@@ -55,6 +55,8 @@ class EfficientNetEnsemble(nn.Module):
         self.packaged_state = frozenset(
             f"members.{index}.{name}" for index, member in enumerate(self.lites) for name in member.packaged_state
         )
+        for index, side_px in enumerate(sides):
+            self.register_buffer(f"shrinking_{index}", shrinking(max(sides), side_px), persistent=False)
         self.register_buffer("directions", torch.zeros(self.n_features, rank, dtype=torch.float16))
         self.register_buffer("shortening", torch.zeros(rank))
         self.directions: Tensor
@@ -66,8 +68,11 @@ class EfficientNetEnsemble(nn.Module):
 
     def pooled(self, images: Images) -> list[OfMember]:
         """For each member the features that it pooled, neither centred nor of one length."""
-        sides = zip(self.lites, self.sides_px, strict=True)
-        return [member.pooled(resized(images, side_px)) for member, side_px in sides]
+        shrinkings = [self.get_buffer(f"shrinking_{index}") for index in range(len(self.lites))]
+        return [
+            lite.pooled(shrinking @ images @ shrinking.T if len(shrinking) < images.shape[-1] else images)
+            for lite, shrinking in zip(self.lites, shrinkings, strict=True)
+        ]
 
     def joined(self, pooled: Sequence[OfMember]) -> Features:
         """What `pooled` gave, centred, beside each other, each member with the same share of the length."""
@@ -80,8 +85,10 @@ class EfficientNetEnsemble(nn.Module):
         return F.normalize(joined - (joined @ directions * self.shortening) @ directions.T, dim=-1)
 
 
-def resized(images: Images, side_px: int) -> Float[Tensor, "n channels side side"]:
-    """The images at this side, bilinear; made smaller they are averaged over what falls on a pixel."""
-    if side_px == images.shape[-1]:
-        return images
-    return F.interpolate(images, size=(side_px, side_px), mode="bilinear", antialias=True)
+def shrinking(from_px: int, to_px: int) -> Float[Tensor, "to_px from_px"]:
+    """The matrix that makes a side smaller: bilinear, averaged over what falls on a pixel.
+
+    A matrix, because torch's own scaling has no form in ONNX when it averages.
+    """
+    one = torch.eye(from_px)[None, None]
+    return F.interpolate(one, size=(to_px, from_px), mode="bilinear", antialias=True)[0, 0]

@@ -78,6 +78,7 @@ def test_a_file_gives_the_answers_of_every_learner(name: str, statistics: str) -
     assert difference(model, learner, task, onnx_file(template(statistics), arrays(task), {})) < 1e-4
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("id_", ["omniglot-conv4", "photo"])
 def test_a_file_of_a_shipped_base_model_gives_its_answers(id_: str) -> None:
     model = load_base_model(SHIPPED / f"{id_}.safetensors")
