@@ -76,6 +76,7 @@ class Card {
   constructor(shown) {
     this.shown = shown;
     this.isWhole = false;
+    this.isRenaming = false;
     /** @type {Map<string, HTMLElement>} */
     this.tiles = new Map();
     this.element = /** @type {HTMLElement} */ (byId("class-template").content.firstElementChild.cloneNode(true));
@@ -138,7 +139,9 @@ class Card {
       this.name.value = this.shown.label;
       return;
     }
+    this.isRenaming = true;
     await this.act(() => renameClass(this.shown, label));
+    this.isRenaming = false;
     this.name.value = this.shown.label;
   }
 
@@ -168,7 +171,7 @@ class Card {
 
   update() {
     const { label, examples, n_waiting } = this.shown;
-    if (document.activeElement !== this.name) this.name.value = label;
+    if (document.activeElement !== this.name && !this.isRenaming) this.name.value = label;
     this.element.setAttribute("aria-label", `Class ${label}`);
     this.number.textContent = n_waiting > 0 ? `${examples.length} + ${n_waiting} on the way` : count(examples.length, "example");
     for (const button of this.element.querySelectorAll("[data-name]")) {

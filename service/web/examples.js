@@ -102,13 +102,17 @@ export async function removeClass(gone) {
  */
 export async function renameClass(named, label) {
   if (state.classes.some((each) => each !== named && each.label === label)) throw new Error(`there is a class ${label} already`);
-  await inLine(async () => {
-    await relabel(named.examples, named, label);
+  if (named.examples.length + named.n_waiting > 0) {
+    await inLine(async () => {
+      await relabel(named.examples, named, label);
+      named.label = label;
+    });
+    examplesChanged();
+  } else {
     named.label = label;
-  });
-  if (named.examples.length > 0) examplesChanged();
-  keepScreen();
-  tell("examples");
+    keepScreen();
+    tell("examples");
+  }
 }
 
 /**

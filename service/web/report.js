@@ -72,8 +72,8 @@ function suspects(report) {
   return h("div", {}, h("h4", { text: "Examples that look wrong" }), h("ul", { class: "suspects" }, ...told.slice(0, 12).map(suspect)));
 }
 
-/** @param {{example_id: string, label: string, nearest_label?: string, reason?: string}} told */
-function suspect({ example_id, label, nearest_label, reason }) {
+/** @param {{example_id: string, label: string, nearest_label: string}} told */
+function suspect({ example_id, label, nearest_label }) {
   const [from, to] = [label, nearest_label].map((name) => state.classes.find((each) => each.label === name));
   const message = h("p", { class: "message", hidden: true, role: "alert" });
   const act = (/** @type {() => Promise<unknown>} */ work) => async () => {
@@ -82,7 +82,7 @@ function suspect({ example_id, label, nearest_label, reason }) {
   const buttons = [];
   if (from && to && from !== to) buttons.push(h("button", { type: "button", class: "quiet", text: `Move to ${to.label}`, on: { click: act(() => moveExample(example_id, from, to)) } }));
   if (from) buttons.push(h("button", { type: "button", class: "quiet", text: "Remove", "aria-label": `Remove this example of ${label}`, on: { click: act(() => removeExamples(from, [example_id])) } }));
-  const text = reason ? inWords(reason) : `Given as ${label}, looks like ${nearest_label}.`;
+  const text = `Given as ${label}, looks like ${nearest_label}.`;
   return h("li", {}, thumbnail(state.task?.id ?? "", example_id, `example of ${label}`), h("div", {}, h("p", { text }), h("div", { class: "row" }, ...buttons), message));
 }
 
