@@ -1,4 +1,4 @@
-// The part of a class card that makes pictures: a pad to draw on, or the camera. One camera is on at a time.
+// The part of a class card that makes pictures: a pad to draw on, or the camera. One of them is open at a time.
 
 import { Camera } from "./camera.js";
 import { h } from "./dom.js";
@@ -7,7 +7,7 @@ import { Pad } from "./pad.js";
 const BURST_MS = 180;
 
 /** @type {Capture | null} */
-let withCamera = null;
+let opened = null;
 /** @type {(() => void) | null} */
 let cameraElsewhere = null;
 
@@ -18,7 +18,7 @@ export function sharesCamera(stop) {
 
 /** Stops the camera of the cards, for another part of the page. */
 export function releaseCamera() {
-  withCamera?.close();
+  if (opened?.camera) opened.close();
 }
 
 /** Whether the last examples were drawn, so that a person will want to draw what is to be labelled. */
@@ -46,8 +46,9 @@ export class Capture {
    */
   async toggle(tool, label) {
     const isSame = this.tool === tool;
-    this.close();
+    opened?.close();
     if (isSame) return;
+    opened = this;
     this.tool = tool;
     this.place.hidden = false;
     if (tool === "pad") this.openPad(label);
@@ -57,7 +58,7 @@ export class Capture {
   close() {
     this.camera?.stop();
     this.camera = null;
-    if (withCamera === this) withCamera = null;
+    if (opened === this) opened = null;
     this.tool = null;
     this.place.replaceChildren();
     this.place.hidden = true;
@@ -80,9 +81,7 @@ export class Capture {
 
   /** @param {string} label */
   async openCamera(label) {
-    withCamera?.close();
     cameraElsewhere?.();
-    withCamera = this;
     const camera = new Camera();
     this.camera = camera;
     const hold = h("button", { type: "button", class: "primary", text: "Hold to take pictures", disabled: true, "aria-label": `Take a picture of ${label}; hold for more` });

@@ -39,11 +39,12 @@ function complainAt(to) {
 /**
  * @param {HTMLElement} place
  * @param {{filename: string, detail: string}[]} refused
+ * @param {boolean} [others] whether there were others
  */
-function complain(place, refused) {
-  const list = h("ul", {}, ...refused.slice(0, 8).map(({ filename, detail }) => h("li", {}, h("strong", { text: filename }), ` ${sentence(filename, detail)}`)));
+function complain(place, refused, others = true) {
+  const list = h("ul", {}, ...refused.slice(0, 8).map(({ filename, detail }) => h("li", {}, h("strong", { text: filename }), `: ${sentence(filename, detail)}`)));
   if (refused.length > 8) list.append(h("li", { text: `and ${refused.length - 8} more` }));
-  say(place, h("div", {}, h("p", { text: `Not added: ${count(refused.length, "file")}. The others were kept.` }), list), "problem");
+  say(place, h("div", {}, h("p", { text: `Not added: ${count(refused.length, "file")}.${others ? " The others were kept." : ""}` }), list), "problem");
 }
 
 /**
@@ -130,7 +131,7 @@ class Card {
 
   /** @param {File[]} files */
   add(files) {
-    return addFiles(this.shown, files, (refused) => complain(this.message, refused));
+    return addFiles(this.shown, files, (refused) => complain(this.message, refused, refused.length < files.length));
   }
 
   async rename() {

@@ -93,7 +93,7 @@ def test_a_zip_of_folders_makes_the_classes(page: Page, tmp_path: Path) -> None:
     files |= {"all/.DS_Store": b"x", "__MACOSX/all/left/0.png": b"x", "read me.txt": b"hello"}
     page.find("#choose-zip").send_keys(str(zipped(tmp_path, files)))
     page.wait_for(lambda: page.classes() == {"left": "2 examples", "right": "2 examples"})
-    assert "read me.txt is in no folder" in page.text("#folders-message")
+    assert "read me.txt: is in no folder" in page.text("#folders-message")
 
 
 def test_a_bad_file_among_good_ones_is_named_and_the_others_are_kept(page: Page, tmp_path: Path) -> None:
