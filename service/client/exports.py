@@ -9,7 +9,7 @@ from service.client.connection import Connection
 
 ExportFormat = Literal["onnx", "safetensors"]
 
-EXPORT_WAIT_S = 120.0
+EXPORT_WAIT_S = 240.0
 """How long the service may take to make a file, beyond the usual."""
 
 _NAMED = re.compile(r"filename\*=UTF-8''([^;\s]+)")

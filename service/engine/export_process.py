@@ -17,7 +17,7 @@ import safetensors.numpy
 from service.artifacts import FileArtifacts
 from service.engine.messages import error_fields
 from service.errors import ServiceError
-from service.metalearning.onnx_files import onnx_file
+from service.metalearning.onnx_files import UNKNOWN_WEIGHTS, onnx_file
 
 _NICENESS = 10
 """Predictions come first where cores are few."""
@@ -46,19 +46,22 @@ def _outcome(job: Mapping[str, Any]) -> dict[str, str]:
 def _exported(job: Mapping[str, Any]) -> dict[str, str]:
     store = FileArtifacts(Path(job["artifacts_root"]))
     task = safetensors.numpy.load(store.get(job["artifact"]))
-    template = _template(job, store)
-    return {"digest": store.put(onnx_file(store.get(template), task, job["metadata"])), "template": template}
+    kind = "with unknown" if UNKNOWN_WEIGHTS in task else "plain"
+    template = _template(job, kind, store)
+    digest = store.put(onnx_file(store.get(template), task, job["metadata"]))
+    return {"digest": digest, "kind": kind, "template": template}
 
 
-def _template(job: Mapping[str, Any], store: FileArtifacts) -> str:
+def _template(job: Mapping[str, Any], kind: str, store: FileArtifacts) -> str:
     """Digest of the base model's template, which is made where the one that the job names is not there any more."""
-    digest: str | None = job["template"]
+    digest: str | None = job["templates"].get(kind)
     if digest is not None and store.exists(digest):
         return digest
     from service.metalearning.onnx_template import onnx_template  # noqa: PLC0415  # torch, which takes seconds
     from service.metalearning.serialization import load_base_model  # noqa: PLC0415
 
-    return store.put(onnx_template(load_base_model(Path(job["base_model_file"]))))
+    model = load_base_model(Path(job["base_model_file"]))
+    return store.put(onnx_template(model, tells_unknown=kind != "plain"))
 
 
 if __name__ == "__main__":

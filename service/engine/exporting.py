@@ -20,7 +20,7 @@ import service
 from service.engine.messages import error_from
 from service.errors import DeadlineExceeded, EngineBusy, WorkerDied
 
-DEADLINE_S = 120.0
+DEADLINE_S = 240.0
 MOST_WAITING = 8
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Exporter:
         self._deadline_s = deadline_s
         self._turn = asyncio.Semaphore(1)
         self._waiting = 0
-        self._templates: dict[Path, str] = {}  # base model file -> digest, as long as the sweep leaves it
+        self._templates: dict[Path, dict[str, str]] = {}  # base model file -> kind -> digest; the sweep may take them
 
     async def export(self, job: ExportJob) -> str:
         """The digest of the ONNX file, which is stored like any artifact.
@@ -80,7 +80,7 @@ class Exporter:
             "base_model_file": str(job.base_model_file.absolute()),
             "artifacts_root": str(self._artifacts_root.absolute()),
             "artifact": job.artifact,
-            "template": self._templates.get(job.base_model_file),
+            "templates": self._templates.get(job.base_model_file, {}),
             "metadata": dict(job.metadata),
             "deadline_s": ceil(self._deadline_s),
         }
@@ -93,7 +93,7 @@ class Exporter:
             raise WorkerDied("the export was ended before it was done; the log says why") from None
         if "digest" not in answer:
             raise error_from(answer)
-        self._templates[job.base_model_file] = answer["template"]
+        self._templates.setdefault(job.base_model_file, {})[answer["kind"]] = answer["template"]
         return str(answer["digest"])
 
 

@@ -7,7 +7,13 @@ from numpy.typing import NDArray
 
 from service.errors import CheckpointError
 
-INPUT, OUTPUT = "pixels", "probabilities"
+INPUT, PROBABILITIES, UNKNOWN = "pixels", "probabilities", "unknown"
+UNKNOWN_WEIGHTS = "head.unknown"
+"""What a task has that tells how likely an image is of none of its classes."""
+
+_OF_CLASSES = frozenset({"head.weight", "head.bias", "head.means"})
+"""Tensors with a row for each class."""
+
 _PREFIX = "network."
 """What stands before a state-dict name in the template."""
 
@@ -44,7 +50,7 @@ def onnx_file(template: bytes, task: Mapping[str, NDArray[Any]], metadata: Mappi
 
 def _fits(name: str, shape: tuple[int, ...], place: tuple[int, ...]) -> bool:
     """Whether a tensor has the shape of its place; a head has as many rows as its task has classes."""
-    return shape[1:] == place[1:] if name in {"head.weight", "head.bias"} else shape == place
+    return shape[1:] == place[1:] if name in _OF_CLASSES else shape == place
 
 
 def _strip(proto: Any) -> None:  # noqa: ANN401  # protobuf

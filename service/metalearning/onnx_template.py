@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from service.metalearning.learners.base import Network
-from service.metalearning.onnx_files import INPUT, OUTPUT
+from service.metalearning.onnx_files import INPUT, PROBABILITIES, UNKNOWN
 from service.metalearning.preprocessing import scaled
 from service.metalearning.serialization import BaseModel
 
@@ -21,27 +21,45 @@ _TRACED = 3
 """Images, and classes. Not 1, which the tracer takes for a constant."""
 
 
-class PixelsToProbabilities(nn.Module):
-    """The network of a task, and what stands before and behind it."""
+class PixelsToAnswers(nn.Module):
+    """The network of a task, and what stands before and behind it.
 
-    def __init__(self, model: BaseModel, network: Network) -> None:
+    Args:
+        model: the base model.
+        tells_unknown: whether there is an unknown score: a logistic function of the squared distance between the
+            features and the nearest of `head.means`, and of the top logit, with the weights `head.unknown`.
+    """
+
+    def __init__(self, model: BaseModel, *, tells_unknown: bool) -> None:
         super().__init__()
-        self.network = network
+        self.network = Network(model.network.backbone, model.header.n_features, n_way=_TRACED)
         self.scaling = model.header.scaling
+        self.tells_unknown = tells_unknown
+        if tells_unknown:
+            means = torch.zeros(_TRACED, model.header.n_features, dtype=torch.float16)
+            self.network.head.register_buffer("means", means)
+            self.network.head.register_buffer("unknown", torch.zeros(3))
 
-    def forward(self, pixels: UInt8[Tensor, "n channels height width"]) -> Float[Tensor, "n n_way"]:
-        """Class probabilities of images in the base model's input format."""
-        logits: Tensor = self.network(scaled(pixels, self.scaling))
-        return logits.softmax(dim=-1)
+    def forward(self, pixels: UInt8[Tensor, "n channels height width"]) -> tuple[Tensor, ...]:
+        """Class probabilities of images in the base model's input format, (n, n_way), and the unknown scores, (n,)."""
+        features = self.network.backbone(scaled(pixels, self.scaling))
+        logits: Tensor = self.network.head(features)
+        probabilities = logits.softmax(dim=-1)
+        return (probabilities, self._unknown(features, logits)) if self.tells_unknown else (probabilities,)
+
+    def _unknown(self, features: Float[Tensor, "n n_features"], logits: Float[Tensor, "n n_way"]) -> Tensor:
+        buffers = dict(self.network.head.named_buffers())
+        means, weights = buffers["means"].to(features.dtype), buffers["unknown"]
+        distance = (features[:, None] - means).square().sum(-1).amin(-1)
+        return torch.sigmoid(weights[0] + weights[1] * distance + weights[2] * logits.amax(-1))
 
 
-def onnx_template(model: BaseModel) -> bytes:
+def onnx_template(model: BaseModel, *, tells_unknown: bool = False) -> bytes:
     """The graph: input `pixels`, uint8 (n, channels, side_px, side_px) for any n; output `probabilities`.
 
-    Its head is one of no task.
+    With `tells_unknown` there is a second output, `unknown`. The head is one of no task.
     """
-    network = Network(model.network.backbone, model.header.n_features, n_way=_TRACED)
-    module = PixelsToProbabilities(model, network).eval()
+    module = PixelsToAnswers(model, tells_unknown=tells_unknown).eval()
     wanted = model.header.input
     pixels = torch.zeros(_TRACED, wanted.channels, wanted.side_px, wanted.side_px, dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
@@ -50,7 +68,7 @@ def onnx_template(model: BaseModel) -> bytes:
             module,
             (pixels,),
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=[PROBABILITIES, UNKNOWN] if tells_unknown else [PROBABILITIES],
             dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
             opset_version=OPSET,
             dynamo=True,

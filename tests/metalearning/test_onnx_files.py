@@ -78,7 +78,7 @@ def test_a_file_gives_the_answers_of_every_learner(name: str, statistics: str) -
     assert difference(model, learner, task, onnx_file(template(statistics), arrays(task), {})) < 1e-4
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600)  # a busy machine takes minutes for the trace of `photo`
 @pytest.mark.parametrize("id_", ["omniglot-conv4", "photo"])
 def test_a_file_of_a_shipped_base_model_gives_its_answers(id_: str) -> None:
     model = load_base_model(SHIPPED / f"{id_}.safetensors")
@@ -101,6 +101,25 @@ def test_a_task_has_any_number_of_classes(n_way: int) -> None:
     assert (output.name, output.shape[1]) == ("probabilities", n_way)
 
 
+def test_an_unknown_score_is_a_second_output() -> None:
+    model = tiny_model("running")
+    task = arrays(adapted(model, LEARNERS["ridge"](model.network)))
+    rng = np.random.default_rng(0)
+    means, weights = rng.normal(size=(4, 16)).astype(np.float16), np.array([-3.0, 0.1, 0.5], np.float32)
+    data = onnx_file(
+        onnx_template(model, tells_unknown=True), task | {"head.means": means, "head.unknown": weights}, {}
+    )
+
+    pixels = random_pixels(model, 7)
+    probabilities, unknown = runtime.InferenceSession(data).run(None, {"pixels": pixels.numpy()})
+
+    features = model.network.backbone(scaled(pixels, model.header.scaling)).detach().numpy()
+    distances = ((features[:, None] - means.astype(np.float32)) ** 2).sum(-1).min(1)
+    logits = features @ task["head.weight"].T + task["head.bias"]
+    np.testing.assert_allclose(unknown, 1 / (1 + np.exp(3 - 0.1 * distances - 0.5 * logits.max(1))), atol=1e-5)
+    np.testing.assert_allclose(probabilities.argmax(1), logits.argmax(1))
+
+
 def test_a_file_tells_its_metadata_and_nothing_of_this_machine() -> None:
     task = adapted(tiny_model("running"), LEARNERS["ridge"](tiny_model("running").network))
     data = onnx_file(template("running"), arrays(task), {"labels": '["Möwe", "owl"]'})
@@ -119,7 +138,13 @@ def test_equal_task_models_give_equal_files() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("head.scale", ()), ("head.weight", (4, 17)), ("backbone.blocks.0.conv.weight", (4, 1, 3))]
+    ("name", "shape"),
+    [
+        ("head.scale", ()),
+        ("head.unknown", (3,)),
+        ("head.weight", (4, 17)),
+        ("backbone.blocks.0.conv.weight", (4, 1, 3)),
+    ],
 )
 def test_a_tensor_that_has_no_place_is_refused(name: str, shape: tuple[int, ...]) -> None:
     task = adapted(tiny_model("running"), LEARNERS["ridge"](tiny_model("running").network))
