@@ -18,12 +18,12 @@ def metadata_of(data: bytes) -> dict[str, str]:
     return found
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300)  # the process yields to whatever else the machine does
 def test_an_onnx_file_gives_the_answers_of_the_service(client: httpx.Client) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     task = f"/v1/tasks/{create(client, field('name', 'Möwen / Kräne'))['id']}"
 
-    response = client.get(f"{task}/export", params={"format": "onnx"}, timeout=150)
+    response = client.get(f"{task}/export", params={"format": "onnx"}, timeout=250)
 
     assert (response.status_code, response.headers["content-type"]) == (200, "application/octet-stream")
     named = response.headers["content-disposition"]
