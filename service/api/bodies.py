@@ -44,7 +44,14 @@ def query_set_body() -> dict[str, Any]:
     """`openapi_extra` of an evaluation: a form of labelled images, or nothing."""
     fields = _schema(EvaluationFields)["properties"]
     example = _support_example() | {"unknown_labels": "count"}
-    body = _body({"multipart/form-data": {"schema": _support_form(fields), "examples": _named("images", example)}})
+    body = _body(
+        {
+            "multipart/form-data": {
+                "schema": _support_form(fields, is_support=False),
+                "examples": _named("images", example),
+            }
+        }
+    )
     body["requestBody"]["required"] = False
     return body
 
@@ -92,13 +99,20 @@ def json_body(model: type[BaseModel], example: Mapping[str, Any]) -> dict[str, A
     return {"requestBody": {"required": False, "content": content}}
 
 
-def _support_form(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _support_form(fields: Mapping[str, Any], *, is_support: bool = True) -> dict[str, Any]:
     files = {"type": "array", "items": _BINARY, "minItems": 1, "description": "images"}
     labels = {"type": "array", "items": _LABEL, "minItems": 1, "description": "the class of each of `files`, in order"}
+    groups = {
+        "type": "array",
+        "items": {"type": "string", "maxLength": 200},
+        "minItems": 1,
+        "description": "what each of `files` belongs to (a burst, a slide, a part), in order; an empty one to nothing",
+    }
     archive = _BINARY | {"description": "instead of both: a zip of `label/file`"}
+    grouped = {"groups": groups} if is_support else {}
     return {
         "type": "object",
-        "properties": {"files": files, "labels": labels, "archive": archive, **fields},
+        "properties": {"files": files, "labels": labels, "archive": archive, **grouped, **fields},
         "anyOf": [{"required": ["files", "labels"]}, {"required": ["archive"]}],
         "additionalProperties": False,
     }

@@ -158,6 +158,7 @@ class Example(_Answered):
     height_px: int
     source: Literal["upload", "feedback"] = Field(description="how it came")
     has_original: bool = Field(description="whether the original image is kept and can be had")
+    group: str | None = Field(description="your name for what it belongs to: a burst, a slide, a part")
     created_at: datetime
 
 
@@ -225,6 +226,10 @@ class ImagePrediction(_Answered):
     below_threshold: bool = Field(
         description="the probability is below the task's threshold, or else the one that its version suggests"
     )
+    unknown: float | None = Field(
+        None, description="0 to 1: how likely the image is of none of the classes; absent where it cannot be said"
+    )
+    is_unknown: bool = Field(description="`unknown` is at least the threshold that the version suggests")
     nearest: tuple[NearestExample, ...] | None = Field(None, description="best first; only where it was asked for")
 
 

@@ -39,7 +39,7 @@ _SCALARS: Final = frozenset(
 )
 _NEW_TASK: Final = frozenset(NewTaskFields.model_fields)
 _FILES: Final = frozenset({"files", "archive"})
-_REPEATED: Final = frozenset({"labels"})
+_REPEATED: Final = frozenset({"labels", "groups"})
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -68,6 +68,8 @@ async def read_query_set(
 ) -> tuple[tuple[LabelledUpload, ...], EvaluationFields]:
     """A form with images to evaluate on, and how."""
     form = await _support_form(request, spool, limits)
+    if any(name == "groups" for name, _ in form.fields):
+        raise _rejected("/groups", "unknown-field", "there is no field 'groups' here")
     fields = validated(EvaluationFields, _scalars(form, known=EvaluationFields.model_fields))
     return await _some_uploads(form, limits), fields
 
@@ -143,7 +145,7 @@ async def _support_form(request: Request, spool: Spool, limits: Limits) -> Form:
     kind = media_type(request)
     if kind != FORM:
         raise UnsupportedMediaType(f"{_named(kind)} is not read here; send {FORM} with 'files' and 'labels'")
-    max_fields = limits.support_images + _OTHER_FIELDS
+    max_fields = len(_REPEATED) * limits.support_images + _OTHER_FIELDS
     return await _read_form(request, spool, max_files=limits.support_images, max_fields=max_fields)
 
 
@@ -180,16 +182,20 @@ async def _labelled_uploads(form: Form, limits: Limits) -> tuple[LabelledUpload,
     archives = [part for part in form.files if part.name == "archive"]
     files = [part for part in form.files if part.name == "files"]
     labels = [value for name, value in form.fields if name == "labels"]
+    groups = [value for name, value in form.fields if name == "groups"]
     if archives:
-        if len(archives) > 1 or files or labels:
+        if len(archives) > 1 or files or labels or groups:
             raise InvalidRequest("send one 'archive', or 'files' with 'labels', not both")
         return await asyncio.to_thread(read_archive, archives[0], limits)
     if len(files) != len(labels):
         detail = f"{len(files)} files but {len(labels)} labels; send one label for each file, in the same order"
         raise _rejected("/labels", "labels-mismatch", detail)
+    if groups and len(groups) != len(files):
+        detail = f"{len(files)} files but {len(groups)} groups; send one for each file in the same order, or none"
+        raise _rejected("/groups", "groups-mismatch", detail)
     return tuple(
-        LabelledUpload(label, _upload(part), f"/files/{index}")
-        for index, (part, label) in enumerate(zip(files, labels, strict=True))
+        LabelledUpload(label, _upload(part), f"/files/{index}", group or None)
+        for index, (part, label, group) in enumerate(zip(files, labels, groups or [""] * len(files), strict=True))
     )
 
 

@@ -50,7 +50,7 @@ def predict(  # noqa: PLR0913  # each is an option of the command line
     elif as_csv:
         _show_csv(answered)
     else:
-        header = ("image", "class", "probability") + (("nearest examples",) if nearest else ())
+        header = ("image", "class", "probability", "unknown", "remark") + (("nearest examples",) if nearest else ())
         show_table(header, [_row(path, item) for path, item in answered])
 
 
@@ -82,10 +82,16 @@ def _sender(
 
 
 def _row(path: Path, prediction: "Prediction") -> tuple[object, ...]:
-    row = (path, prediction.label, prediction.probability)
+    row = (path, prediction.label, prediction.probability, prediction.unknown, _remark(prediction))
     if not prediction.nearest:
         return row
     return *row, ", ".join(f"{each.label} {each.similarity:.3f} ({each.example_id})" for each in prediction.nearest)
+
+
+def _remark(prediction: "Prediction") -> str:
+    """What speaks against the answer."""
+    doubts = [("none of the classes?", prediction.is_unknown), ("unsure", prediction.below_threshold)]
+    return ", ".join(text for text, holds in doubts if holds)
 
 
 def _plain(prediction: "Prediction") -> dict[str, object]:
@@ -95,6 +101,9 @@ def _plain(prediction: "Prediction") -> dict[str, object]:
         "probability": prediction.probability,
         "scores": scores,
         "version": prediction.version,
+        "below_threshold": prediction.below_threshold,
+        "unknown": prediction.unknown,
+        "is_unknown": prediction.is_unknown,
     }
     if prediction.nearest:
         plain["nearest"] = [dataclasses.asdict(each) for each in prediction.nearest]

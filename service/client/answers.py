@@ -97,6 +97,7 @@ class Example:
     Attributes:
         source: `upload` or `feedback`.
         has_original: whether the original image is kept.
+        group: your name for what it belongs to.
     """
 
     id: str
@@ -108,6 +109,7 @@ class Example:
     height_px: int | None = None
     source: str = "upload"
     has_original: bool = True
+    group: str | None = None
     created_at: datetime | None = None
 
 
@@ -151,6 +153,8 @@ class Prediction:
     Attributes:
         scores: the most probable class first; all of them, or the `top_k` that were asked for.
         below_threshold: whether the probability is below the task's threshold, or else the suggested one.
+        unknown: 0 to 1, how likely the image is of none of the classes; None where it cannot be said.
+        is_unknown: whether that is at least the threshold that the version suggests.
         nearest: the most similar examples first, as many as were asked for.
         version: the number of the version that answered.
     """
@@ -161,6 +165,8 @@ class Prediction:
     filename: str | None = None
     version: int | None = None
     below_threshold: bool = False
+    unknown: float | None = None
+    is_unknown: bool = False
     nearest: tuple[NearestExample, ...] = ()
 
 

@@ -3,7 +3,7 @@
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeAlias, Unpack, overload
 from urllib.parse import quote
@@ -113,6 +113,7 @@ class Client:
         name: str | None,
         examples: LabelledImages,
         *,
+        groups: Sequence[str | None] | None = None,
         wait_s: float = ADAPT_WAIT_S,
         idempotency_key: str | None = None,
         **options: Unpack[TaskOptions],
@@ -122,6 +123,8 @@ class Client:
         Args:
             name: for people; need not be unique.
             examples: images by label, or (label, image) pairs; an image is a path or its bytes.
+            groups: for each image what it belongs to (a burst, a slide, a part), or None; images of a group are
+                never parted when the expected accuracy is told.
             wait_s: 0 to 60; adapted within it, the task is ready when this returns.
             idempotency_key: see the class.
             options: see `TaskOptions`.
@@ -132,7 +135,7 @@ class Client:
         fields = {"name": name, "wait": wait_s, **form_fields(options)}
         sources = labelled_sources(examples)
         answer = send_labelled(
-            self._connection, "/v1/tasks", sources, fields=fields, wait_s=wait_s, key=idempotency_key
+            self._connection, "/v1/tasks", sources, fields=fields, groups=groups, wait_s=wait_s, key=idempotency_key
         )
         return task_from_json(answer)
 
@@ -175,16 +178,23 @@ class Client:
     # Examples
 
     def add_examples(
-        self, task: TaskRef, examples: LabelledImages, *, idempotency_key: str | None = None
+        self,
+        task: TaskRef,
+        examples: LabelledImages,
+        *,
+        groups: Sequence[str | None] | None = None,
+        idempotency_key: str | None = None,
     ) -> list[Example]:
         """The examples stored, in the order given, in one request; all of them are kept or none.
+
+        `groups` names for each image what it belongs to, as for `create_task`.
 
         Raises:
             UploadRejected: some images cannot be used; `items` names each.
         """
         sources = labelled_sources(examples)
         path = f"{self._path(task)}/examples"
-        answer = send_labelled(self._connection, path, sources, wait_s=len(sources), key=idempotency_key)
+        answer = send_labelled(self._connection, path, sources, groups=groups, wait_s=len(sources), key=idempotency_key)
         return [example_from_json(item) for item in answer["items"]]
 
     def examples(self, task: TaskRef) -> Iterator[Example]:

@@ -113,23 +113,28 @@ def labelled_sources(examples: LabelledImages) -> list[tuple[str, ImageSource]]:
     return [(_checked(label), image_source(image)) for label, image in pairs]
 
 
-def send_labelled(
+def send_labelled(  # noqa: PLR0913  # what a form and its request have
     connection: Connection,
     path: str,
     labelled: Sequence[tuple[str, ImageSource]],
     *,
     fields: Mapping[str, Any] | None = None,
+    groups: Sequence[str | None] | None = None,
     wait_s: float,
     key: str | None,
 ) -> dict[str, Any]:
     """The answer to a form of labelled images and other fields; made once, see `Connection.make`.
 
     Raises:
-        InvalidRequest: there is no image.
+        InvalidRequest: there is no image, or not one group for each.
     """
     if not labelled:
         raise InvalidRequest("there are no images to send")
     data = given(dict(fields or {})) | {"labels": [label for label, _ in labelled]}
+    if groups is not None:
+        if len(groups) != len(labelled):
+            raise InvalidRequest(f"{len(labelled)} images but {len(groups)} groups; give one for each, or None")
+        data["groups"] = [group or "" for group in groups]
     files = file_parts([source for _, source in labelled])
     answer: dict[str, Any] = connection.make(path, key=key, data=data, files=files, wait_s=wait_s).json()
     return answer

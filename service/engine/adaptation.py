@@ -12,6 +12,7 @@ from torch import Tensor
 from service.artifacts import ArtifactStore
 from service.engine.base import AdaptRequest, FeatureRow, Tell, untold
 from service.engine.inference import Inference
+from service.engine.trusting import assessed, assessed_without_features, trusted
 from service.errors import ArtifactDamaged, InvalidSupportSet
 from service.metalearning.episodes import SupportSet
 from service.metalearning.learners.base import CHUNK_IMAGES, Learner, Pause, TaskParameters, settled, with_prior
@@ -27,7 +28,7 @@ class Adapted:
     Attributes:
         task: the task parameters, on the device.
         features: the features of the request's pixels as the bytes of an artifact; None if the learner has none.
-        timings_ms: `features` and `adapt`; predictions that passed meanwhile are part of both.
+        timings_ms: `features`, `adapt` and `assess`; predictions that passed meanwhile are part of both.
     """
 
     task: TaskParameters
@@ -55,27 +56,27 @@ class Adaptation:
         labels = _checked_labels(request).to(self.inference.device)
         watch = _Stopwatch()
         features = None
+        calibration = self.base_model.header.calibration.get(request.learner)
         if isinstance(learner, HeadLearner) and learner.adapts == "head":
             rows, features = self._features(request, pause=pause, tell=tell)
             watch.lap("features")
             pause()
-            task = self._head(learner, rows, labels)
+            rows = rows.reshape(len(labels), -1, self.base_model.header.n_features)
+            task = trusted(_head(learner, rows, labels), rows, labels, calibration)
+            watch.lap("adapt")
+            assessment = assessed(learner, rows, request, calibration=calibration, pause=pause)
         else:
             if len(request.pixels) != len(request.labels):
                 raise InvalidSupportSet(f"learner {request.learner!r} adapts the network and needs every image")
             images = self.inference.upload(request.pixels)
             watch.lap("features")
             task = learner.adapt(SupportSet(images, labels), pause=pause)
+            watch.lap("adapt")
+            assessment = assessed_without_features(request.labels, calibration)
+        watch.lap("assess")
         task = with_prior(task, request.prior)
-        watch.lap("adapt")
-        return Adapted(task, features, _report(learner, request, task), watch.laps_ms)
-
-    def _head(self, learner: HeadLearner, rows: Tensor, labels: Tensor) -> TaskParameters:
-        header = self.base_model.header
-        with torch.no_grad():
-            # The views of an image stand side by side in its row; to the learner each is an image of its own.
-            views_of_all = rows.reshape(-1, header.n_features)
-            return settled(learner.head(views_of_all, labels.repeat_interleave(len(header.views))))
+        report = _report(learner, request, task) | assessment
+        return Adapted(task, features, report, watch.laps_ms)
 
     def _features(self, request: AdaptRequest, *, pause: Pause, tell: Tell) -> tuple[Tensor, bytes | None]:
         """One row an example, stored ones included, and the fresh ones as bytes.
@@ -116,6 +117,12 @@ class Adaptation:
                 shape = f"{table.shape[0]} x {table.shape[1]}"
                 raise ArtifactDamaged(f"features {row.digest} are {shape}, expected row {row.row} of width {width}")
         return torch.stack([tables[row.digest][row.row] for row in wanted])
+
+
+def _head(learner: HeadLearner, rows: Tensor, labels: Tensor) -> TaskParameters:
+    """The head that each view of an example makes as an image of its own."""
+    with torch.no_grad():
+        return settled(learner.head(rows.flatten(0, 1), labels.repeat_interleave(rows.shape[1])))
 
 
 def _checked_labels(request: AdaptRequest) -> Tensor:

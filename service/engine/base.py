@@ -18,7 +18,7 @@ Pixels = NDArray[np.uint8]
 """Images in a base model's input format: (n, channels, side_px, side_px)."""
 
 Probabilities = NDArray[np.float32]
-"""One row an image, one column a class: (n, n_way)."""
+"""One row an image, one column a class, and the unknown score in one more where the task has it: (n, n_way or + 1)."""
 
 Tell: TypeAlias = Callable[[float], None]
 """Takes the share of an adaptation that is done, 0 to 1."""
@@ -55,6 +55,8 @@ class AdaptRequest:
         pixels: the pixels of the examples whose features are None, in the same order.
         prior: probability of each class before an image is seen; None weighs all classes equally.
         request_id: goes into the worker's log lines.
+        groups: for each example the number of what must not be parted when examples are held out, or None; empty
+            where there are no groups.
     """
 
     base_model: str
@@ -65,6 +67,7 @@ class AdaptRequest:
     pixels: Pixels
     prior: tuple[float, ...] | None = None
     request_id: str = ""
+    groups: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class AdaptResult:
         features: digest of a file with the features of the request's `pixels`, a row each, in order; None
             where the learner adapts the backbone, whose features do not outlive the version.
         report: facts about the adaptation for the version's report; JSON values.
-        timings_ms: `queue`, `features`, `adapt`, `store`.
+        timings_ms: `queue`, `features`, `adapt`, `assess`, `store`.
     """
 
     artifact: str

@@ -19,6 +19,7 @@ from service.engine.base import Pixels, Probabilities
 from service.metalearning.header import PixelScaling
 from service.metalearning.learners.base import Network, TaskParameters, head_logits, replaces_backbone
 from service.metalearning.preprocessing import scaled
+from service.metalearning.trust.answers import unknown_scores
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +49,7 @@ class Inference:
         groups = _by_task(questions)
         joined = [_joined([questions[index] for index in group]) for group in groups]
         with torch.inference_mode():
-            arrays = _on_host([logits.softmax(dim=-1) for logits in self._logits_of(joined)])
+            arrays = _on_host(self._answers_of(joined))
         answers: dict[int, Probabilities] = {}
         for group, array in zip(groups, arrays, strict=True):
             start = 0
@@ -70,11 +71,12 @@ class Inference:
         parts = torch.split(self.upload(pixels), self.rows_a_pass)
         return torch.cat([self.network.backbone(part) for part in parts])
 
-    def _logits_of(self, questions: Sequence[Question]) -> list[Tensor]:
+    def _answers_of(self, questions: Sequence[Question]) -> list[Tensor]:
         keeping = [question for question in questions if not replaces_backbone(question.task)]
         replacing = [question for question in questions if replaces_backbone(question.task)]
-        logits = [*self._heads(keeping), *self._networks(replacing)]
-        found = {id(question): tensor for question, tensor in zip([*keeping, *replacing], logits, strict=True)}
+        of_networks = [logits.softmax(dim=-1) for logits in self._networks(replacing)]
+        answers = [*self._heads(keeping), *of_networks]
+        found = {id(question): tensor for question, tensor in zip([*keeping, *replacing], answers, strict=True)}
         return [found[id(question)] for question in questions]
 
     def _heads(self, questions: Sequence[Question]) -> list[Tensor]:
@@ -82,7 +84,7 @@ class Inference:
             return []
         features = self.features(np.concatenate([question.pixels for question in questions]))
         parts = torch.split(features, [len(question.pixels) for question in questions])
-        return [head_logits(question.task, part) for part, question in zip(parts, questions, strict=True)]
+        return [_of_head(question.task, part) for part, question in zip(parts, questions, strict=True)]
 
     def _networks(self, questions: Sequence[Question]) -> list[Tensor]:
         if self.device.type == "cuda":
@@ -117,6 +119,13 @@ class Inference:
     def _logits(self, task: dict[str, Tensor], images: Tensor) -> Tensor:
         logits: Tensor = functional_call(self.network, task, (images,))
         return logits
+
+
+def _of_head(task: TaskParameters, features: Tensor) -> Tensor:
+    """Probabilities, and the unknown score beside them where the task has it."""
+    probabilities = head_logits(task, features).softmax(dim=-1)
+    unknown = unknown_scores(task, features)
+    return probabilities if unknown is None else torch.cat([probabilities, unknown[:, None]], dim=1)
 
 
 def _by_task(questions: Sequence[Question]) -> list[list[int]]:

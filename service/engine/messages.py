@@ -223,6 +223,7 @@ def adapt_frame(number: int, request: AdaptRequest) -> Frame:
         "labels": request.labels,
         "features": [None if row is None else (row.digest, row.row) for row in request.features],
         "shape": request.pixels.shape,
+        "groups": request.groups,
         "prior": request.prior,
         "request_id": request.request_id,
     }
@@ -240,6 +241,7 @@ def adapt_request(frame: Frame, parts: Sequence[Pixels]) -> AdaptRequest:
         labels=tuple(fields["labels"]),
         features=tuple(None if row is None else FeatureRow(*row) for row in fields["features"]),
         pixels=np.concatenate(parts) if parts else np.zeros(fields["shape"], np.uint8),
+        groups=tuple(fields["groups"]),
         prior=None if prior is None else tuple(prior),
         request_id=fields["request_id"],
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from service.errors import CheckpointError
+from service.metalearning.calibration import Calibration, calibration_from_json
 
 METADATA_KEY = "handful"
 BACKBONE_LICENCES: Mapping[str, str] = {
@@ -108,6 +109,7 @@ class BaseModelHeader:
         n_features: length of the backbone's feature vector.
         views: what of each support image a head learner sees: `identity`, `mirror`.
         learners: the offers by learner name; the first is the default.
+        calibration: the constants of trustworthy answers by learner; empty in files of older releases.
         provenance: what it was trained on, with which settings, from which commit; for people.
     """
 
@@ -120,6 +122,7 @@ class BaseModelHeader:
     scaling: PixelScaling
     learners: Mapping[str, LearnerOffer]
     views: tuple[str, ...] = ("identity",)
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
     format_version: int = FORMAT_VERSION
@@ -190,5 +193,6 @@ def _nested(raw: Mapping[str, Any]) -> dict[str, Any]:
         "scaling": PixelScaling(tuple(scaling["mean"]), tuple(scaling["std"]), scaling["invert"]),
         "learners": {name: LearnerOffer(**offer) for name, offer in raw["learners"].items()},
         "views": tuple(raw["views"]),
+        "calibration": {name: calibration_from_json(each) for name, each in raw.get("calibration", {}).items()},
         "figures": tuple(Figure(**figure) for figure in raw["figures"]),
     }

@@ -27,7 +27,7 @@ class PixelsToAnswers(nn.Module):
     Args:
         model: the base model.
         tells_unknown: whether there is an unknown score: a logistic function of the squared distance between the
-            features and the nearest of `head.means`, and of the top logit, with the weights `head.unknown`.
+            features and the nearest of `head.means`, with the weights `head.unknown`.
     """
 
     def __init__(self, model: BaseModel, *, tells_unknown: bool) -> None:
@@ -38,20 +38,20 @@ class PixelsToAnswers(nn.Module):
         if tells_unknown:
             means = torch.zeros(_TRACED, model.header.n_features, dtype=torch.float16)
             self.network.head.register_buffer("means", means)
-            self.network.head.register_buffer("unknown", torch.zeros(3))
+            self.network.head.register_buffer("unknown", torch.zeros(2))
 
     def forward(self, pixels: UInt8[Tensor, "n channels height width"]) -> tuple[Tensor, ...]:
         """Class probabilities of images in the base model's input format, (n, n_way), and the unknown scores, (n,)."""
         features = self.network.backbone(scaled(pixels, self.scaling))
         logits: Tensor = self.network.head(features)
         probabilities = logits.softmax(dim=-1)
-        return (probabilities, self._unknown(features, logits)) if self.tells_unknown else (probabilities,)
+        return (probabilities, self._unknown(features)) if self.tells_unknown else (probabilities,)
 
-    def _unknown(self, features: Float[Tensor, "n n_features"], logits: Float[Tensor, "n n_way"]) -> Tensor:
+    def _unknown(self, features: Float[Tensor, "n n_features"]) -> Tensor:
         buffers = dict(self.network.head.named_buffers())
         means, weights = buffers["means"].to(features.dtype), buffers["unknown"]
         distance = (features[:, None] - means).square().sum(-1).amin(-1)
-        return torch.sigmoid(weights[0] + weights[1] * distance + weights[2] * logits.amax(-1))
+        return torch.sigmoid(weights[0] + weights[1] * distance)
 
 
 def onnx_template(model: BaseModel, *, tells_unknown: bool = False) -> bytes:

@@ -171,6 +171,7 @@ def _values(task: Task, own_class: TaskClass, example: ExampleRecord) -> dict[st
         "height_px": example.height_px,
         "looks_drawn": example.looks_drawn,
         "source": example.source,
+        "group_name": example.group,
     }
 
 

@@ -129,6 +129,7 @@ class Example(Base):
         features_digest: artifact with the features of this example under the base model `features_base_model` (a
             digest), at row `features_row`; all three None until an adaptation stored them.
         source: `upload` or `feedback`.
+        group_name: the client's name of the group that the example belongs to: a burst, a slide, a part.
     """
 
     __tablename__ = "example"
@@ -148,6 +149,7 @@ class Example(Base):
     features_row: Mapped[int | None]
     features_base_model: Mapped[str | None] = mapped_column(String(DIGEST_CHARS))
     source: Mapped[str] = mapped_column(String(16), default="upload", server_default="upload")
+    group_name: Mapped[str | None] = mapped_column(String(LABEL_CHARS))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

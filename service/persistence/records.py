@@ -48,6 +48,7 @@ class ExampleRecord:
     height_px: int
     looks_drawn: bool
     source: str = "upload"
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,14 @@ class SupportRow:
         digest: of the original bytes; None if they are not kept.
         label: its class, by the order of the head's rows.
         features: digest and row of its features under the version's base model, if they are stored.
+        group: the client's name of the group that it belongs to.
     """
 
     example_id: UUID
     digest: str | None
     label: int
     features: tuple[str, int] | None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from service.persistence.records import (
     TaskSnapshot,
     VersionRecord,
 )
-from service.persistence.support import pack_support, unpack_support
+from service.persistence.support import SupportMember, pack_support, unpack_support
 
 UNFINISHED = ("queued", "adapting")
 MAX_NUMBER = 2**31 - 1
@@ -91,16 +91,13 @@ class VersionRows:
         """The support set of a version, in the order of its classes; empty if the version is gone."""
         async with self._database.read() as session:
             data = await session.scalar(select(Version.support).where(Version.id == version.id))
-            stored = await session.scalars(
-                select(Example).where(
-                    Example.task_id == version.task_id, Example.features_base_model == version.base_model_digest
-                )
-            )
-            features = {row.id: (row.features_digest or "", row.features_row or 0) for row in stored}
+            stored = {
+                row.id: row for row in await session.scalars(select(Example).where(Example.task_id == version.task_id))
+            }
         labels = [index for index, (_, n) in enumerate(version.classes) for _ in range(n)]
         members = unpack_support(data or b"")
         return [
-            SupportRow(member.example_id, member.digest, label, features.get(member.example_id))
+            _support_row(member, label, stored.get(member.example_id), version.base_model_digest)
             for member, label in zip(members, labels[: len(members)], strict=True)
         ]
 
@@ -258,6 +255,15 @@ async def _newest_ready(session: AsyncSession, but: Version) -> int:
     """The highest number of a ready version of the same task that served by itself, but for this one; 0 without one."""
     others = (Version.task_id == but.task_id, Version.state == "ready", Version.id != but.id, Version.serves_when_ready)
     return await session.scalar(select(func.max(Version.number)).where(*others)) or 0
+
+
+def _support_row(member: SupportMember, label: int, stored: Example | None, base_model_digest: str) -> SupportRow:
+    """The row of a member of a support set, whose example may be deleted by now."""
+    features = None
+    if stored is not None and stored.features_base_model == base_model_digest:
+        features = (stored.features_digest or "", stored.features_row or 0)
+    group = None if stored is None else stored.group_name
+    return SupportRow(member.example_id, member.digest, label, features, group)
 
 
 def _is_free() -> ColumnElement[bool]:

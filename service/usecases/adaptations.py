@@ -23,6 +23,7 @@ from service.persistence.orm import Version
 from service.persistence.records import Claim, FinishedAdaptation, Lease, StoredFeatures
 from service.persistence.versions import VersionRows
 from service.telemetry import log_failure
+from service.usecases.reports import named_report
 from service.usecases.serving import ServingVersions
 from service.usecases.supports import Support, Supports
 
@@ -160,7 +161,11 @@ class Adaptations:
             support = await self._supports.load(version, with_features=False)
             result = await self._adapted(claim, version, support)
         finished = FinishedAdaptation(
-            result.artifact, result.n_bytes, result.report, result.timings_ms, _features(version, support, result)
+            result.artifact,
+            result.n_bytes,
+            named_report(result.report, [label for label, _ in version.classes], support.example_ids),
+            result.timings_ms,
+            _features(version, support, result),
         )
         if not await self._versions.finish(claim, finished):
             log.info("version %d of task %s is not ours any more; its result is dropped", version.number, claim.task_id)

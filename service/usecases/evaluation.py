@@ -252,8 +252,8 @@ def _evaluated(
 
 
 def _unknown_score(answer: ImagePrediction) -> float:
-    """How much the answer says that the image is of no class."""
-    return 1 - answer.probability
+    """How much the answer says that the image is of no class; without an unknown score, that it is not sure."""
+    return 1 - answer.probability if answer.unknown is None else answer.unknown
 
 
 def _classes(labels: Sequence[str], confusion: measures.Counts) -> tuple[ClassEvaluation, ...]:

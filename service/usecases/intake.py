@@ -11,7 +11,7 @@ from service.persistence.records import ClassCount, ExampleRecord
 from service.usecases.base_models import BaseModelCard
 from service.usecases.decoding import Decoder, Source
 from service.usecases.supports import Support, stacked
-from service.usecases.texts import checked_labels, stored_filename
+from service.usecases.texts import checked_group, checked_labels, stored_filename
 from service.usecases.uploads import LabelledUpload, store_uploads
 
 
@@ -46,7 +46,9 @@ class DecodedUploads:
         order = sorted(range(len(examples)), key=lambda index: class_of[self.labels[index]])
         pixels = stacked([self.images[index].arrays[position] for index in order], self.cards[position].header.input)
         labels = tuple(class_of[self.labels[index]] for index in order)
-        return Support(labels, (None,) * len(order), pixels, tuple(examples[index].id for index in order))
+        ids = tuple(examples[index].id for index in order)
+        groups = tuple(examples[index].group for index in order)
+        return Support(labels, (None,) * len(order), pixels, ids, ids, groups)
 
 
 class Intake:
@@ -113,4 +115,5 @@ def _record(each: LabelledUpload, label: str, image: Decoded, digest: str) -> Ex
         width_px=image.width_px,
         height_px=image.height_px,
         looks_drawn=image.looks_drawn,
+        group=checked_group(each.group),
     )

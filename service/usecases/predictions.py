@@ -135,7 +135,19 @@ class _Watch:
 def _prediction(
     filename: str | None, probabilities: NDArray[np.float32], serving: ServingVersion, top_k: int | None
 ) -> ImagePrediction:
+    """The answer for one image; `probabilities` may have the unknown score behind those of the classes."""
+    probabilities, beside = np.split(probabilities, [len(serving.labels)])
+    unknown = float(beside[0]) if len(beside) else None
     order = np.argsort(-probabilities, kind="stable")[:top_k]
     scores = tuple(ScoreView(serving.labels[index], float(probabilities[index])) for index in order)
     is_below = serving.threshold is not None and scores[0].probability < serving.threshold
-    return ImagePrediction(filename, scores[0].label, scores[0].probability, scores, is_below)
+    limit = serving.unknown_threshold
+    return ImagePrediction(
+        filename=filename,
+        label=scores[0].label,
+        probability=scores[0].probability,
+        scores=scores,
+        below_threshold=is_below,
+        unknown=unknown,
+        is_unknown=unknown is not None and limit is not None and unknown >= limit,
+    )

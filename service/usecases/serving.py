@@ -28,6 +28,7 @@ class ServingVersion:
     Attributes:
         labels: in the order of the probabilities.
         threshold: the task's, or else the one that the version's report suggests, if it does.
+        unknown_threshold: the unknown score from which an image is taken for none of the classes, if there is one.
     """
 
     number: int
@@ -35,6 +36,7 @@ class ServingVersion:
     artifact: str
     labels: tuple[str, ...]
     threshold: float | None = None
+    unknown_threshold: float | None = None
 
 
 class ServingVersions:
@@ -92,16 +94,23 @@ class ServingVersions:
                 f"version {version.number} of task {task_id} is {version.state}; {advice(version.state)}"
             )
         threshold = suggested_threshold(version.report) if found.threshold is None else found.threshold
-        return ServingVersion(version.number, version.base_model_digest, version.artifact, _labels(version), threshold)
+        return ServingVersion(
+            version.number,
+            version.base_model_digest,
+            version.artifact,
+            _labels(version),
+            threshold,
+            suggested_threshold(version.report, "unknown_suggested"),
+        )
 
 
 def _labels(version: Version) -> tuple[str, ...]:
     return tuple(label for label, _ in version.classes)
 
 
-def suggested_threshold(report: Mapping[str, Any]) -> float | None:
-    """The threshold that a version's report suggests, if it does."""
-    suggested = (report.get("threshold") or {}).get("suggested")
+def suggested_threshold(report: Mapping[str, Any], name: str = "suggested") -> float | None:
+    """The threshold that a version's report suggests, if it does: of the top probability, or `unknown_suggested`."""
+    suggested = (report.get("threshold") or {}).get(name)
     return None if suggested is None else float(suggested)
 
 

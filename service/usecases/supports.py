@@ -31,12 +31,16 @@ class Support:
         features: where the features of each example are stored; None where its pixels are sent.
         pixels: of the examples whose features are None.
         sent: the ids of these examples, in the same order.
+        example_ids: of all examples.
+        groups: of each example the client's name of its group, or None.
     """
 
     labels: tuple[int, ...]
     features: tuple[FeatureRow | None, ...]
     pixels: Pixels
     sent: tuple[UUID, ...]
+    example_ids: tuple[UUID, ...]
+    groups: tuple[str | None, ...]
 
     @property
     def uses_features(self) -> bool:
@@ -67,7 +71,14 @@ class Supports:
         features = tuple(FeatureRow(*row.features) if row.features and with_features else None for row in rows)
         sent = [row for row, feature in zip(rows, features, strict=True) if feature is None]
         pixels = await self._pixels(sent, card.header.input)
-        return Support(tuple(row.label for row in rows), features, pixels, tuple(row.example_id for row in sent))
+        return Support(
+            labels=tuple(row.label for row in rows),
+            features=features,
+            pixels=pixels,
+            sent=tuple(row.example_id for row in sent),
+            example_ids=tuple(row.example_id for row in rows),
+            groups=tuple(row.group for row in rows),
+        )
 
     def request(self, version: Version, support: Support) -> AdaptRequest:
         """What the engine is asked for.
@@ -84,6 +95,7 @@ class Supports:
             labels=support.labels,
             features=support.features,
             pixels=support.pixels,
+            groups=_numbered(support.groups),
             prior=prior_of_classes(prior_of(version.settings), counts),
             request_id=current_request_id(),
         )
@@ -101,6 +113,12 @@ class Supports:
         sources = [Source(Upload(None, 0, read), f"/examples/{id_}", blocks=True) for id_, read in reads]
         decoded = await self._decoder.decode(sources, [wanted])
         return stacked([image.arrays[0] for image in decoded], wanted)
+
+
+def _numbered(groups: Sequence[str | None]) -> tuple[int | None, ...]:
+    """A number for each group; empty where there is none."""
+    numbers = {group: index for index, group in enumerate(dict.fromkeys(groups)) if group is not None}
+    return tuple(None if group is None else numbers[group] for group in groups) if numbers else ()
 
 
 def _original(row: SupportRow) -> str:

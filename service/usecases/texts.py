@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from service.errors import BadItem, InvalidRequest, UploadRejected
-from service.persistence.orm import FILENAME_CHARS, METADATA_KEY_CHARS, METADATA_VALUE_CHARS, NAME_CHARS
+from service.persistence.orm import FILENAME_CHARS, LABEL_CHARS, METADATA_KEY_CHARS, METADATA_VALUE_CHARS, NAME_CHARS
 from service.usecases.limits import Limits
 from service.usecases.uploads import LabelledUpload
 
@@ -16,13 +16,14 @@ def checked_labels(uploads: Sequence[LabelledUpload], limits: Limits) -> tuple[s
     """The label of each upload, trimmed and in NFC.
 
     Raises:
-        UploadRejected: some labels cannot be used; it names them all.
+        UploadRejected: some labels or groups cannot be used; it names them all.
     """
     labels: list[str] = []
     bad: list[BadItem] = []
     for item in uploads:
         try:
             labels.append(checked_label(item.label, limits))
+            checked_group(item.group)
         except InvalidRequest as error:
             bad.append(BadItem(item.pointer, "invalid-label", error.message, item.upload.filename))
     if bad:
@@ -37,6 +38,15 @@ def checked_label(text: str, limits: Limits) -> str:
         InvalidRequest: it is empty, too long, or not printable.
     """
     return _checked(unicodedata.normalize("NFC", text).strip(), "label", 1, limits.label_chars)
+
+
+def checked_group(text: str | None) -> str | None:
+    """The name of a group of examples, trimmed and in NFC; None if nothing is left.
+
+    Raises:
+        InvalidRequest: it is too long or not printable.
+    """
+    return _checked(unicodedata.normalize("NFC", text or "").strip(), "group", 0, LABEL_CHARS) or None
 
 
 def checked_name(text: str | None) -> str | None:

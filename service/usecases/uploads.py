@@ -31,11 +31,13 @@ class LabelledUpload:
     Attributes:
         label: as the client wrote it, not yet trimmed.
         pointer: where the file stands in the request: `/files/3`, or `/archive/owl/3.png`.
+        group: the client's name for what it belongs to: a burst, a slide, a part; None if it stands for itself.
     """
 
     label: str
     upload: Upload
     pointer: str
+    group: str | None = None
 
 
 async def store_uploads(artifacts: ArtifactStore, uploads: Sequence[Upload]) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ def example_view(row: Example, label: str) -> ExampleView:
         height_px=row.height_px,
         source=cast("Source", row.source),
         has_original=row.digest is not None,
+        group=row.group_name,
         created_at=row.created_at,
     )
 

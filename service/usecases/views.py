@@ -76,6 +76,7 @@ class ExampleView:
         width_px, height_px: those of the original, as it is displayed.
         source: how it came: with the client's examples, or as feedback on a prediction.
         has_original: whether the original bytes are kept.
+        group: the client's name for what it belongs to.
     """
 
     id: UUID
@@ -87,6 +88,7 @@ class ExampleView:
     height_px: int
     source: Source
     has_original: bool
+    group: str | None
     created_at: datetime
 
 
@@ -209,6 +211,8 @@ class ImagePrediction:
 
     Attributes:
         below_threshold: whether the probability is below the task's threshold, or else the suggested one.
+        unknown: how likely the image is of none of the classes; None where the version does not say.
+        is_unknown: whether that is at least the suggested threshold.
         nearest: the most similar examples, best first; None where nobody asked.
     """
 
@@ -217,6 +221,8 @@ class ImagePrediction:
     probability: float
     scores: tuple[ScoreView, ...]
     below_threshold: bool
+    unknown: float | None = None
+    is_unknown: bool = False
     nearest: tuple[NearestView, ...] | None = None
 
 

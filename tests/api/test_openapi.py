@@ -153,8 +153,8 @@ def test_bodies_are_documented_whatever_their_kind(operations: dict[str, dict[st
     assert kinds == BODIES
     form = operations["create_task"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert set(form) == {
-        "files", "labels", "archive", "name", "base_model", "learner", "prior", "metadata", "store", "threshold",
-        "keep_s", "wait",
+        "files", "labels", "groups", "archive", "name", "base_model", "learner", "prior", "metadata", "store",
+        "threshold", "keep_s", "wait",
     }  # fmt: skip
 
 

@@ -54,7 +54,7 @@ async def test_the_report_tells_what_was_adapted_and_how(bench: Bench) -> None:
 
 async def test_an_adaptation_is_timed_in_parts(bench: Bench) -> None:
     result = await bench.adapt(toy_support(bench.base_model))
-    assert set(result.timings_ms) == {"queue", "features", "adapt", "store"}
+    assert set(result.timings_ms) == {"queue", "features", "adapt", "assess", "store"}
     assert min(result.timings_ms.values()) >= 0
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -179,3 +180,13 @@ async def test_a_sweep_in_the_middle_ends_when_it_is_told_to(house: House) -> No
     await sweeper.start()
     await asyncio.sleep(0.05)
     await sweeper.stop()
+
+
+async def test_the_group_of_an_example_goes_with_it_into_the_adaptation(house: House) -> None:
+    sent = [replace(each, group=group) for each, group in zip(dark_and_bright(), ("a", None, "a", "b"), strict=True)]
+    task = await house.ready_task(uploads=tuple(sent))
+    stored = (await house.tasks.examples(task.id, limit=10)).items
+    assert [each.group for each in stored] == ["a", None, "a", "b"]
+    # in the order of the classes: two dark ones of one group, then a bright one of none and one of another
+    first, second, none, other = house.engine.requests[-1].groups
+    assert (first == second, none, other not in {first, None}) == (True, None, True)
