@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import safetensors.torch
 import torch
@@ -26,6 +27,7 @@ from torch.nn import functional as F
 from service.imaging import decode
 from service.metalearning.evaluation import write_figures
 from service.metalearning.header import Figure
+from service.metalearning.learners.base import TaskParameters
 from service.metalearning.learners.closed_form import HeadLearner
 from service.metalearning.preprocessing import scaled
 from service.metalearning.serialization import BaseModel, load_base_model
@@ -34,6 +36,13 @@ PHOTO = Path("service/base_models/photo.safetensors")
 N_QUERY = 15
 UNBALANCED = ((3, 20, 1), (3, 100, 4), (8, 500, 25))
 """Images of the small class, of the large one, and how many kinds that one pools."""
+
+
+class MakesHeads(Protocol):
+    """What adapts: features and labels to a head."""
+
+    def head(self, features: Tensor, labels: Tensor) -> TaskParameters:
+        """The head's weight and bias."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +102,7 @@ def read_kinds(
     return Kinds(*(tuple(torch.cat(rows) for rows in of_use) for of_use in zip(*found.values(), strict=True)))
 
 
-def episode_accuracies(learner: HeadLearner, kinds: Kinds, n_shot: int, *, episodes: int, seed: int = 0) -> Tensor:
+def episode_accuracies(learner: MakesHeads, kinds: Kinds, n_shot: int, *, episodes: int, seed: int = 0) -> Tensor:
     """Accuracy of each 5-way episode, in percent."""
     generator = torch.Generator().manual_seed(seed)
     able = [index for index, of_kind in enumerate(kinds.support) if len(of_kind) >= n_shot]
@@ -107,7 +116,7 @@ def episode_accuracies(learner: HeadLearner, kinds: Kinds, n_shot: int, *, episo
 
 
 def unbalanced_tasks(
-    learner: HeadLearner, kinds: Kinds, *, few: int, many: int, n_kinds: int, draws: int = 2
+    learner: MakesHeads, kinds: Kinds, *, few: int, many: int, n_kinds: int, draws: int = 2
 ) -> Iterator[Unbalanced]:
     """One task for every kind and draw: `few` images of it against `many` of the `n_kinds` most like it."""
     generator = torch.Generator().manual_seed(0)
@@ -133,7 +142,7 @@ def _drawn(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
     return rows[torch.randperm(len(rows), generator=generator)[:n]]
 
 
-def _recalls(learner: HeadLearner, support: list[Tensor], query: list[Tensor], *, weighted: bool = False) -> Tensor:
+def _recalls(learner: MakesHeads, support: list[Tensor], query: list[Tensor], *, weighted: bool = False) -> Tensor:
     """Share of right answers in each class in percent, or of each query if `weighted`."""
     labels = torch.arange(len(support)).repeat_interleave(torch.tensor([len(rows) for rows in support]))
     with torch.no_grad():
