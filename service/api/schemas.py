@@ -249,6 +249,7 @@ class BaseModelInput(_Answered):
     channels: int
     fit: str
     resampling: str
+    ink: bool
 
 
 class LearnerOffer(_Answered):

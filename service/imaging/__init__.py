@@ -10,6 +10,7 @@ number is white. Colour profiles are ignored.
 
     files       what the bytes are, and the parts of them that make the picture
     rasters     the decoded picture, and its pixels as opaque 8-bit grey or RGB
+    drawings    drawings told from photographs, and their ink
     decoding    the arrays of the requested formats
 """
 

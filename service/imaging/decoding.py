@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 
+from service.imaging.drawings import PICTURE_PX, drawing, has_dark_ground, ink_of, is_two_level
 from service.imaging.files import image_file
 from service.imaging.rasters import Raster, flat, flat_reduced, jpeg_scale, load_raster, open_image
 from service.metalearning.header import InputFormat
@@ -21,11 +22,9 @@ _REDUCING_GAP = 3
 result indistinguishable from scaling in one step."""
 
 _SAMPLE_SIDE_PX = 64
-_BLACK, _WHITE = 48, 207
-_NEAR, _FAR = 12, 100
-"""What looks drawn, in grey levels. Measured: all of 800 Omniglot drawings and 300 pen strokes do, also inverted,
-scaled and as JPEG. Photographs turned grey do: 0 of 675 groceries, 0.4 % of 2,000 from Tiny-ImageNet (2.4 % of
-its 380 grey ones), 0.6 % of 1,000 from CIFAR-FS."""
+_INK_SOURCE_PX = 224
+"""Ink is looked for in a JPEG that was decoded no smaller than for a base model of this input side: the side of the
+shipped one for photographs too, so that a file for both is decoded once."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,7 +43,8 @@ class Decoded:
 
     Attributes:
         arrays: for each requested format, in order, uint8 (channels, side_px, side_px).
-        looks_drawn: no colour and nearly two-level: a drawing rather than a photograph.
+        looks_drawn: a drawing, on a screen or a photographed sheet, rather than a photograph of things. Judged only
+            where there are several formats to choose from, because it costs 1 to 3 ms; else False.
         width_px, height_px: the whole image's size, upright.
     """
 
@@ -72,36 +72,79 @@ def decode(data: bytes, formats: Sequence[InputFormat], *, max_pixels: int) -> D
     file = image_file(data)
     image = open_image(file, max_pixels=max_pixels)
     width, height = image.size
-    sizes = [_content_size(image.size, wanted) for wanted in formats]
-    scales = [jpeg_scale(image, size) for size in sizes]
-    rasters = {min(scales): load_raster(image, file, min(scales))}
-    for scale in set(scales) - {min(scales)}:
+    scales = [jpeg_scale(image, _least_size(image.size, wanted)) for wanted in formats]
+    finest = min(scales)
+    rasters = {finest: load_raster(image, file, finest)}
+    for scale in set(scales) - {finest}:
         rasters[scale] = load_raster(open_image(file, max_pixels=max_pixels), file, scale)
-    finest = rasters[min(scales)]
-    if finest.orientation >= 5:
+    if rasters[finest].orientation >= 5:
         width, height = height, width
+    is_judged = len(formats) > 1
+    looked_at = {scale for scale, wanted in zip(scales, formats, strict=True) if wanted.ink}
+    seen = {scale: _seen(rasters[scale]) for scale in looked_at | ({finest} if is_judged else set())}
     return Decoded(
-        tuple(_array(rasters[scale], size, wanted) for scale, size, wanted in zip(scales, sizes, formats, strict=True)),
-        _looks_drawn(finest),
+        tuple(
+            _drawn_array(seen[scale], wanted) if wanted.ink else _array(rasters[scale], wanted)
+            for scale, wanted in zip(scales, formats, strict=True)
+        ),
+        is_judged and seen[finest].looks_drawn,
         file.media_type,
         width,
         height,
     )
 
 
-def _content_size(size: tuple[int, int], wanted: InputFormat) -> tuple[int, int]:
-    """Width and height of the scaled image inside the array, at least one pixel each."""
-    if wanted.fit == "stretch":
-        return wanted.side_px, wanted.side_px
-    longest = max(size)
-    width, height = (max(1, round(side * wanted.side_px / longest)) for side in size)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """A picture as a drawing.
+
+    Attributes:
+        raster: the ink on white, or the picture itself where that is two-level.
+        dark_ground: whether the raster is to be inverted.
+    """
+
+    raster: Raster
+    dark_ground: bool
+    looks_drawn: bool
+
+
+def _seen(raster: Raster) -> _Seen:
+    size = (min(raster.image.width, _SAMPLE_SIDE_PX), min(raster.image.height, _SAMPLE_SIDE_PX))
+    sample = flat(raster, raster.image.resize(size, Image.Resampling.NEAREST))
+    if is_two_level(sample):
+        return _Seen(raster, has_dark_ground(sample), looks_drawn=True)
+    ink = ink_of(_scaled(raster, _content_size((raster.width, raster.height), PICTURE_PX), Image.Resampling.BOX))
+    sheet = drawing(ink)
+    on_white = Raster(sheet, sheet.width, sheet.height, raster.orientation)
+    return _Seen(on_white, dark_ground=False, looks_drawn=ink.looks_drawn)
+
+
+def _least_size(size: tuple[int, int], wanted: InputFormat) -> tuple[int, int]:
+    """Width and height below which a JPEG must not be decoded for this format."""
+    if wanted.ink:
+        return _INK_SOURCE_PX, _INK_SOURCE_PX
+    return (wanted.side_px, wanted.side_px) if wanted.fit == "stretch" else _content_size(size, wanted.side_px)
+
+
+def _content_size(size: tuple[float, float], side_px: int) -> tuple[int, int]:
+    """Width and height of a picture whose longer side is scaled to this, at least one pixel each."""
+    width, height = (max(1, round(side * side_px / max(size))) for side in size)
     return width, height
 
 
-def _array(raster: Raster, size: tuple[int, int], wanted: InputFormat) -> NDArray[np.uint8]:
+def _drawn_array(seen: _Seen, wanted: InputFormat) -> NDArray[np.uint8]:
+    return _array(seen.raster, wanted, invert=seen.dark_ground)
+
+
+def _array(raster: Raster, wanted: InputFormat, *, invert: bool = False) -> NDArray[np.uint8]:
+    size = _content_size((raster.width, raster.height), wanted.side_px)
+    if wanted.fit == "stretch":
+        size = (wanted.side_px, wanted.side_px)
     content = _scaled(raster, size, Image.Resampling[wanted.resampling.upper()])
     if raster.orientation in _TURNS:
         content = content.transpose(_TURNS[raster.orientation])
+    if invert:
+        content = ImageChops.invert(content)
     canvas = Image.new("L" if wanted.channels == 1 else "RGB", (wanted.side_px, wanted.side_px), "white")
     canvas.paste(
         content.convert(canvas.mode),
@@ -119,33 +162,3 @@ def _scaled(raster: Raster, size: tuple[int, int], resampling: Image.Resampling)
     down = max(1, int(raster.height / size[1] / _REDUCING_GAP))
     reduced = flat_reduced(raster, (across, down))
     return reduced.resize(size, resampling, (0.0, 0.0, raster.width / across, raster.height / down))
-
-
-def _looks_drawn(raster: Raster) -> bool:
-    """Whether the picture has no colour and hardly any grey between its ink and its paper.
-
-    Judged on pixels picked from a grid: averages would turn thin lines grey.
-    """
-    size = (min(raster.image.width, _SAMPLE_SIDE_PX), min(raster.image.height, _SAMPLE_SIDE_PX))
-    sample = flat(raster, raster.image.resize(size, Image.Resampling.NEAREST))
-    if sample.mode == "RGB" and _coloured_share(sample) > 0.01:
-        return False
-    grey = np.asarray(sample.convert("L"))
-    between = ((grey > _BLACK) & (grey < _WHITE)).mean()
-    return bool(between < 0.15) and _two_level_share(grey) > 0.8
-
-
-def _coloured_share(sample: Image.Image) -> float:
-    """The share of pixels whose colour is more than a compressed grey's."""
-    red, green, blue = (np.asarray(band) for band in sample.split())
-    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    return float((spread > 40).mean())
-
-
-def _two_level_share(grey: NDArray[np.uint8]) -> float:
-    """The share of pixels near the most frequent level or near the most frequent one far from it."""
-    levels = np.bincount(grey.ravel(), minlength=256) / grey.size
-    near = np.convolve(levels, np.ones(2 * _NEAR + 1), mode="same")
-    paper = int(near.argmax())
-    far = np.where(np.abs(np.arange(256) - paper) >= _FAR, near, 0)
-    return float(near[paper] + far.max())

@@ -46,12 +46,14 @@ class InputFormat:
         fit: what happens to an image that is not square: `pad` adds white (the whole image, undistorted),
             `stretch` scales each side (the whole image, distorted).
         resampling: the filter of the scaling, by its Pillow name.
+        ink: whether the picture is made a drawing first, dark on white, whatever its ground and its light.
     """
 
     side_px: int
     channels: int
     fit: Fit = "pad"
     resampling: Resampling = "bilinear"
+    ink: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What the use cases hand to the tables: values that are not stored yet."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -53,7 +53,11 @@ class ExampleRecord:
 
 @dataclass(frozen=True, slots=True)
 class VersionRecord:
-    """An adaptation to store; its support set is what the task has in the same transaction."""
+    """An adaptation to store; its support set is what the task has in the same transaction.
+
+    Attributes:
+        report: what there is to say before it is adapted; what its adaptation says is added.
+    """
 
     id: UUID
     learner: str
@@ -61,6 +65,7 @@ class VersionRecord:
     base_model_digest: str
     settings: Mapping[str, Any]
     serves_when_ready: bool = True
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

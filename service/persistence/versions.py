@@ -192,7 +192,7 @@ class VersionRows:
 
         def finish(version: Version) -> None:
             version.artifact, version.n_bytes = finished.artifact, finished.n_bytes
-            version.report, version.timings_ms = dict(finished.report), dict(finished.timings_ms)
+            version.report, version.timings_ms = {**version.report, **finished.report}, dict(finished.timings_ms)
             _set_state(version, "ready")
             _end_lease(version)
 
@@ -234,6 +234,7 @@ async def insert_version(
         base_model=record.base_model,
         base_model_digest=record.base_model_digest,
         settings=dict(record.settings),
+        report=dict(record.report),
         classes=[[each.label, each.n_examples] for each in support.classes],
         support=pack_support(support.members),
         serves_when_ready=record.serves_when_ready,

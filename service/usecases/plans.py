@@ -29,6 +29,7 @@ PRIORS = ("balanced", "support")
 MAX_STEPS = 100
 MAX_LR = 10.0
 _PRIOR = "prior"
+_BOUND = "it is the task's own: named when the task was made, or chosen for its first version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,15 @@ def planned_version(task: TaskSnapshot, wish: Wish, base_models: BaseModels, lim
     """
     check_is_kept(task)
     check_classes(task.classes, limits)
-    card = chosen_base_model(task, base_models)
+    card, reason = chosen_base_model(task, base_models)
     learner = wish.learner or task.learner or card.header.default_learner
     offer = offered(card, learner)
     check_options(learner, offer, wish.options)
     _check_kept(task, card, learner, offer)
     prior_of_classes(task.prior, task.classes)
     settings = {**offer.settings, **wish.options, _PRIOR: task.prior}
-    return VersionRecord(new_id(), learner, card.id, card.digest, settings, wish.activate)
+    report = {"base_model": {"chosen": card.id, "reason": reason}}
+    return VersionRecord(new_id(), learner, card.id, card.digest, settings, wish.activate, report)
 
 
 def check_is_kept(task: TaskSnapshot) -> None:
@@ -111,18 +113,28 @@ def check_classes(classes: Sequence[ClassCount], limits: Limits) -> None:
         raise InvalidSupportSet(f"the examples have {len(classes)} classes, at most {limits.max_classes} are allowed")
 
 
-def chosen_base_model(task: TaskSnapshot, base_models: BaseModels) -> BaseModelCard:
-    """The task's base model, or the one that suits most of its images: drawings or photographs.
+def chosen_base_model(task: TaskSnapshot, base_models: BaseModels) -> tuple[BaseModelCard, str]:
+    """The task's base model, or the one that suits most of its images: drawings or photographs; and why, in words.
 
     Raises:
         BaseModelGone, UnknownBaseModel: it, or any, is not loaded.
     """
     try:
         if task.base_model is not None:
-            return base_models.get(task.base_model)
-        return base_models.default_for(2 * sum(task.looks_drawn) > len(task.looks_drawn))
+            return base_models.get(task.base_model), _BOUND
+        return _suiting(task.looks_drawn, base_models)
     except BaseModelNotFound as error:
         raise (UnknownBaseModel if task.base_model is None else BaseModelGone)(error.message) from None
+
+
+def _suiting(looks_drawn: Sequence[bool], base_models: BaseModels) -> tuple[BaseModelCard, str]:
+    n_drawn, n_images = sum(looks_drawn), len(looks_drawn)
+    most_drawn = 2 * n_drawn > n_images
+    kind, n_such = ("drawings", n_drawn) if most_drawn else ("photographs", n_images - n_drawn)
+    card = base_models.default_for(most_drawn)
+    if len(base_models.candidates()) == 1:
+        return card, "no base model for other images is loaded"
+    return card, f"{n_such} of {n_images} images look like {kind}, which it is made for"
 
 
 def candidates(base_model: str | None, base_models: BaseModels) -> tuple[BaseModelCard, ...]:

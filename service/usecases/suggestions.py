@@ -101,7 +101,7 @@ class Suggestions:
         decoded = await self._decoder.decode(sources, [card.header.input for card in cards])
         looks_drawn = tuple(image.looks_drawn for image in decoded)
         snapshot = TaskSnapshot(base_model, None, None, (), looks_drawn)
-        card = loaded or chosen_base_model(snapshot, self._base_models)
+        card = loaded or chosen_base_model(snapshot, self._base_models)[0]
         position = [each.digest for each in cards].index(card.digest)
         return _Pool(card, stacked([image.arrays[position] for image in decoded], card.header.input))
 

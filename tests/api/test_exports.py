@@ -41,6 +41,7 @@ def test_an_onnx_file_gives_the_answers_of_the_service(client: httpx.Client) -> 
         "channels": 1,
         "fit": "pad",
         "resampling": "bilinear",
+        "ink": False,
         "layout": "NCHW",
         "dtype": "uint8",
     }

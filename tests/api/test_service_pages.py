@@ -12,7 +12,7 @@ def test_base_models_have_cards(client: httpx.Client) -> None:
     items = client.get("/v1/base-models").json()["items"]
     card = next(item for item in items if item["id"] == "toy")
     assert re.fullmatch("[0-9a-f]{64}", card["digest"])
-    assert card["input"] == {"side_px": 8, "channels": 1, "fit": "pad", "resampling": "bilinear"}
+    assert card["input"] == {"side_px": 8, "channels": 1, "fit": "pad", "resampling": "bilinear", "ink": False}
     assert [offer["name"] for offer in card["learners"]] == ["ridge", "protonet", "anil", "maml"]
     assert (card["default_learner"], card["backbone"], card["figures"]) == ("ridge", "tiny", [])
     assert client.get("/v1/base-models/toy").json() == card

@@ -55,23 +55,23 @@ class Episodes(Protocol):
 
 
 class Omniglot:
-    """The test characters of the split of Vinyals et al. 2016; the four rotations of a character are four classes."""
+    """A part of the split of Vinyals et al. 2016; the four rotations of a character are four classes."""
 
-    def __init__(self, data: Path) -> None:
-        split = json.loads((data / "splits" / "omniglot_vinyals" / "test.json").read_text())
-        self._archives = {part: zipfile.ZipFile(data / f"images_{part}.zip") for part in split}
+    def __init__(self, data: Path, part: str = "test") -> None:
+        split = json.loads((data / "splits" / "omniglot_vinyals" / f"{part}.json").read_text())
+        self._archives = {half: zipfile.ZipFile(data / f"images_{half}.zip") for half in split}
         files: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for part, archive in self._archives.items():
+        for half, archive in self._archives.items():
             for name in archive.namelist():
                 if name.endswith(".png"):
-                    files[part, name.rpartition("/")[0]].append(name)
+                    files[half, name.rpartition("/")[0]].append(name)
         characters = [
-            (part, f"images_{part}/{alphabet}/{character}")
-            for part, alphabets in split.items()
+            (half, f"images_{half}/{alphabet}/{character}")
+            for half, alphabets in split.items()
             for alphabet, names in alphabets.items()
             for character in names
         ]
-        self._classes = [(part, files[part, folder], angle) for part, folder in characters for angle in range(4)]
+        self._classes = [(half, files[half, folder], angle) for half, folder in characters for angle in range(4)]
 
     def draw(self, rng: random.Random, *, n_way: int, n_shot: int, n_query: int) -> Drawn:
         support: list[LabelledBytes] = []

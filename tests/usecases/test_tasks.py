@@ -224,6 +224,20 @@ async def test_a_named_base_model_and_learner_are_used(house: House) -> None:
     assert house.engine.requests[0].learner == "maml"
 
 
+async def test_the_report_says_which_base_model_was_chosen_and_why(house: House) -> None:
+    uploads = labelled(("black", png(0)), ("white", png(255)), ("red", png((200, 30, 30))))
+    task = await house.ready_task(uploads=uploads)
+    chosen = (await house.tasks.version(task.id, 1)).report["base_model"]
+    assert chosen == {"chosen": "drawn", "reason": "2 of 3 images look like drawings, which it is made for"}
+
+
+async def test_the_report_of_a_named_base_model_says_that_it_was_not_chosen_by_its_images(house: House) -> None:
+    task = await house.ready_task(base_model="photo")
+    chosen = (await house.tasks.version(task.id, 1)).report["base_model"]
+    assert chosen["chosen"] == "photo"
+    assert chosen["reason"].startswith("it is the task's own")
+
+
 async def test_the_prior_of_the_support_set_is_the_share_of_each_class(house: House) -> None:
     uploads = labelled(("dark", png(60)), ("bright", png(190)), ("dark", png(61)), ("dark", png(62)))
     await house.ready_task(uploads=uploads, prior="support")
