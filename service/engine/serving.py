@@ -1,6 +1,7 @@
 """The worker's main loop: take what waits, let the worker do it, hand the answers back."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -28,7 +29,8 @@ class Serving:
     Args:
         reply: takes answers that are ready at the same time; called in the thread of `run`.
         progress: called whenever the loop has moved on, so that somebody can tell slow from stuck.
-        tell: takes the number of an adaptation and the share of it that is done, every quarter of a second at most.
+        tell: takes the number of an adaptation and the share of it that is done: its first, then every
+            quarter of a second at most.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Serving:
         self._reply = reply
         self._progress = progress
         self._tell = tell
-        self._told_at = 0.0
+        self._told_at = -math.inf
 
     def run(self) -> None:
         """Serve until the scheduler is closed.
@@ -72,6 +74,7 @@ class Serving:
 
     def _adapted(self, entry: Entry) -> Outcome:
         assert isinstance(entry.request, AdaptRequest)
+        self._told_at = -math.inf
         queue_ms = round((self._scheduler.clock() - entry.submitted_at) * 1000, 3)
         token = telemetry.set_request_id(entry.request.request_id)
         try:
