@@ -229,7 +229,7 @@ async def test_a_version_keeps_its_support_set_when_an_example_is_deleted_meanwh
     await house.tasks.stop(grace_s=0)
     house.engine.open_gate.set()
     await house.restart()
-    assert (await finished_version(house, task, 1)).report == {"n_sent": 4}
+    assert (await finished_version(house, task, 1)).report["n_sent"] == 4
     assert (await house.tasks.get(task.id)).n_examples == 3
 
 

@@ -44,7 +44,8 @@ async def test_the_first_version_tells_how_it_was_adapted(house: House) -> None:
     assert (version.state, version.learner, version.base_model) == ("ready", "ridge", "photo")
     assert version.base_model_digest == house.base_models.get("photo").digest
     assert version.settings == {"penalty": 1.0, "prior": "balanced"}
-    assert version.report == {"n_sent": 4}
+    reason = "4 of 4 images look like photographs, which it is made for"
+    assert version.report == {"base_model": {"chosen": "photo", "reason": reason}, "n_sent": 4}
     assert version.timings_ms == {"adapt": 1.5}
     assert version.error is None
 
