@@ -33,6 +33,9 @@ MAX_ATTEMPTS = 3
 _SHOWN_AS_QUEUED_S = 0.5
 """Shorter adaptations go from queued to ready: a change of state of its own would cost more than it tells."""
 
+_ROUND_END_S = 1.0
+"""How long a round that is under way may take to end by itself: cancelled, it would leave a connection behind."""
+
 _PROGRESS_S = 1.0
 """How often the progress of an adaptation is written: a transaction each."""
 
@@ -68,6 +71,7 @@ class Adaptations:
         self._running: dict[UUID, asyncio.Task[bool]] = {}
         self._beginning: set[asyncio.Task[asyncio.Task[bool]]] = set()
         self._loops: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
 
     async def start(self) -> None:
         """Begin to take over what nobody works on; at once where no other process can."""
@@ -77,6 +81,9 @@ class Adaptations:
 
     async def stop(self, grace_s: float) -> None:
         """Give what runs some time to end, and hand the rest back to the queue."""
+        self._stopping.set()
+        if self._loops:
+            await asyncio.wait(self._loops, timeout=_ROUND_END_S)
         await _cancelled(self._loops)
         if self._beginning:
             await asyncio.wait(self._beginning, timeout=grace_s)
@@ -198,12 +205,13 @@ class Adaptations:
         await self._versions.fail(claim, problem)
 
     async def _for_ever(self, step: Callable[[], Awaitable[None]]) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 await step()
             except Exception as error:  # noqa: BLE001  # the loop must live on
                 log_failure(log, f"a round of {step.__name__} failed", error)
-            await asyncio.sleep(self._round_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._round_s)
 
     async def _renew(self) -> None:
         if self._running:
@@ -211,7 +219,7 @@ class Adaptations:
 
     async def _take_over(self) -> None:
         """Adapt what nobody works on, one after the other, until one goes back into the queue."""
-        while (free := await self._versions.free()) is not None:
+        while not self._stopping.is_set() and (free := await self._versions.free()) is not None:
             with ExitStack() as place:
                 try:
                     place.enter_context(self._engine.reserve())
