@@ -148,8 +148,8 @@ def test_photographs_of_groceries_do_not_look_drawn(shared_data: Path) -> None:
 def test_few_small_photographs_look_drawn_even_without_their_colour(shared_data: Path) -> None:
     files = _members(shared_data / "tiny_imagenet.zip", 400)
     grey = [encoded(Image.open(io.BytesIO(data)).convert("L"), "PNG") for data in files]
-    assert np.mean([_looks_drawn(data) for data in files]) < 0.01
-    assert np.mean([_looks_drawn(data) for data in grey]) < 0.02
+    assert np.mean([_looks_drawn(data) for data in files]) < 0.02
+    assert np.mean([_looks_drawn(data) for data in grey]) < 0.03
 
 
 def _looks_drawn(data: bytes) -> bool:
