@@ -94,8 +94,7 @@ async function watch(id, number, onProgress) {
   for (;;) {
     const version = await call("GET", path);
     if (version.state === "ready" || version.state === "failed") return version;
-    if (state.features.events) await events(`${path}/events`, onProgress).catch(() => pause(POLL_MS));
-    else await pause(POLL_MS);
+    await events(`${path}/events`, onProgress).catch(() => pause(POLL_MS));
   }
 }
 

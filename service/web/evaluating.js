@@ -21,7 +21,7 @@ export function showEvaluating() {
 }
 
 function update() {
-  byId("evaluate").hidden = !state.features.evaluate || !state.task?.current_version;
+  byId("evaluate").hidden = !state.task?.current_version;
 }
 
 /** @param {import("./files.js").Collected} collected */

@@ -85,7 +85,7 @@ export async function removeExamples(from, ids) {
  * @param {Class} gone
  */
 export async function removeClass(gone) {
-  if (state.features.removeClass && gone.examples.length > 0) {
+  if (gone.examples.length > 0) {
     const path = `/v1/tasks/${await taskId()}/classes/${encodeURIComponent(gone.label)}`;
     await inLine(() => call("DELETE", path));
   } else {

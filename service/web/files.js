@@ -27,6 +27,9 @@ export async function fromDrop(dropped) {
   return collect(files.flat());
 }
 
+/** @type {Set<HTMLElement>} what a drag is over; a drop on an inner element ends it for the outer ones too */
+const dragged = new Set();
+
 /**
  * Lets files be dropped onto an element.
  * @param {HTMLElement} element
@@ -35,7 +38,9 @@ export async function fromDrop(dropped) {
 export function acceptDrops(element, take) {
   let depth = 0;
   const mark = (/** @type {number} */ by) => {
-    depth = by === 0 ? 0 : depth + by;
+    depth = (dragged.has(element) ? depth : 0) + by;
+    if (depth > 0) dragged.add(element);
+    else dragged.delete(element);
     element.classList.toggle("is-over", depth > 0);
   };
   element.addEventListener("dragenter", () => mark(1));
@@ -44,7 +49,8 @@ export function acceptDrops(element, take) {
   element.addEventListener("drop", async (event) => {
     event.preventDefault();
     event.stopPropagation();
-    mark(0);
+    for (const each of dragged) each.classList.remove("is-over");
+    dragged.clear();
     if (event.dataTransfer) take(await fromDrop(event.dataTransfer));
   });
 }

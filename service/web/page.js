@@ -6,7 +6,6 @@ import { showClasses } from "./cards.js";
 import { askForKey, prepareDialogs } from "./dialogs.js";
 import { byId, inWords, say } from "./dom.js";
 import { showEvaluating } from "./evaluating.js";
-import { readFeatures } from "./features.js";
 import { showReport } from "./report.js";
 import { showSnippets } from "./snippets.js";
 import { on, state } from "./state.js";
@@ -26,7 +25,6 @@ async function start() {
   for (const event of ["dragover", "drop"]) addEventListener(event, (each) => each.preventDefault());
   addEventListener("click", closeMenus);
   try {
-    state.features = await readFeatures();
     [state.baseModels, state.limits] = await Promise.all([call("GET", "/v1/base-models").then((answer) => answer.items), call("GET", "/v1/limits")]);
   } catch (error) {
     say(byId("page-message"), inWords(error), "problem");
@@ -57,7 +55,6 @@ function showName() {
   const input = byId("task-name");
   on("task", () => {
     if (document.activeElement !== input) input.value = state.name;
-    input.readOnly = state.task !== null && !state.features.update;
     document.title = `${state.name || "New task"} · Handful`;
   });
   input.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && input.blur());

@@ -22,7 +22,7 @@ function askShell() {
 }
 
 function askPython() {
-  const more = [answeringVersion() ? `, version=${answeringVersion()}` : "", state.features.nearest ? ", nearest=4" : ""].join("");
+  const more = [answeringVersion() ? `, version=${answeringVersion()}` : "", ", nearest=4"].join("");
   return python(`    answer = client.predict(${text(state.task?.id ?? "")}, "picture.jpg"${more})\n    print(answer.label, answer.probability)`);
 }
 
@@ -60,7 +60,7 @@ function python(body, imports = "") {
 }
 
 function query() {
-  const wanted = Object.entries({ version: answeringVersion(), nearest: state.features.nearest ? 4 : null }).filter(([, value]) => value !== null);
+  const wanted = Object.entries({ version: answeringVersion(), nearest: 4 }).filter(([, value]) => value !== null);
   return wanted.length > 0 ? `?${wanted.map(([name, value]) => `${name}=${value}`).join("&")}` : "";
 }
 

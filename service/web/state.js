@@ -25,8 +25,6 @@ export const state = {
   baseModels: [],
   /** @type {any} */
   limits: {},
-  /** @type {import("./features.js").Features} */
-  features: { update: false, activate: false, removeClass: false, feedback: false, events: false, evaluate: false, exports: [], nearest: false },
 };
 
 const changes = new EventTarget();

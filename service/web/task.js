@@ -78,7 +78,7 @@ export function keepScreen() {
 export async function rename(name) {
   state.name = name.trim();
   keepScreen();
-  if (!state.task || !state.features.update || state.name === (state.task.name ?? "")) return;
+  if (!state.task || state.name === (state.task.name ?? "")) return;
   state.task = await call("PATCH", `/v1/tasks/${state.task.id}`, { json: { name: state.name || null } });
   tell("versions");
 }

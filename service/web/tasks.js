@@ -48,7 +48,7 @@ function item(task) {
   const about = `${task.classes.length > 0 ? count(task.classes.length, "class") : "no class"}, ${count(task.n_examples, "example")} · ${condition(task)} · ${new Date(task.created_at).toLocaleDateString("en", { day: "numeric", month: "short", year: "numeric" })}`;
   const message = h("p", { class: "message", hidden: true, role: "alert" });
   const title = h("button", { type: "button", class: "task-open", "aria-current": state.task?.id === task.id && "true", on: { click: () => leaveFor(() => open(task.id)) } }, h("strong", { text: name }), h("span", { class: "fine", text: about }));
-  const row = h("li", { class: "task" }, h("div", { class: "task-line" }, title, state.features.update && button("Rename", name, () => renameIn(row, task)), button("Delete", name, () => removeFrom(row, task, message))), message);
+  const row = h("li", { class: "task" }, h("div", { class: "task-line" }, title, button("Rename", name, () => renameIn(row, task)), button("Delete", name, () => removeFrom(row, task, message))), message);
   return row;
 }
 

@@ -4,7 +4,7 @@ import { call } from "./api.js";
 import { byId, inWords, percent, say } from "./dom.js";
 import { currentVersion, on, state } from "./state.js";
 
-/** Shows the threshold from now on, where the service has one. */
+/** Shows the threshold from now on. */
 export function showThreshold() {
   byId("threshold").addEventListener("input", () => {
     byId("threshold-shown").textContent = percent(Number(byId("threshold").value));
@@ -16,7 +16,7 @@ export function showThreshold() {
 }
 
 function update() {
-  byId("threshold-form").hidden = !state.features.update || !state.task?.current_version;
+  byId("threshold-form").hidden = !state.task?.current_version;
   const suggested = currentVersion()?.report?.threshold?.suggested;
   const own = state.task?.threshold;
   const value = own ?? suggested ?? 0;

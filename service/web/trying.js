@@ -180,7 +180,7 @@ function predictForm(items) {
 }
 
 function params() {
-  return { version: answeringVersion(), nearest: state.features.nearest ? N_NEAREST : null };
+  return { version: answeringVersion(), nearest: N_NEAREST };
 }
 
 /**
@@ -247,7 +247,7 @@ async function correct(label) {
   const { file } = tried;
   if (!file || !state.task) return;
   const to = classOf(label);
-  const path = `/v1/tasks/${state.task.id}/${state.features.feedback ? "feedback" : "examples"}`;
+  const path = `/v1/tasks/${state.task.id}/feedback`;
   try {
     await inLine(() =>
       sendExamples(path, [{ file, label }], ({ stored, refused }) => {

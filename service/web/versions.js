@@ -8,6 +8,8 @@ import { on, state } from "./state.js";
 import { refresh } from "./task.js";
 import { tried } from "./trying.js";
 
+const EXPORTS = ["onnx", "safetensors"];
+
 /** @type {Map<number, string>} what each version says of the picture that was tried last */
 let said = new Map();
 
@@ -40,8 +42,17 @@ function update() {
     h("thead", {}, h("tr", {}, ...columns.map((name) => (name ? h("th", { scope: "col", text: name }) : h("td", {}))))),
     h("tbody", {}, ...state.versions.map(row)),
   );
-  byId("exports").replaceChildren(...state.features.exports.map((format) =>
-    h("button", { type: "button", class: "quiet", text: `Export as ${format === "onnx" ? "ONNX" : format}`, disabled: ready.length === 0, on: { click: () => attempt(() => exportAs(format)) } })));
+  byId("exports").replaceChildren(...EXPORTS.map((format) => exportButton(format, ready.length === 0)));
+}
+
+/**
+ * @param {string} format
+ * @param {boolean} isDisabled
+ */
+function exportButton(format, isDisabled) {
+  const button = h("button", { type: "button", class: "quiet", text: `Export as ${format === "onnx" ? "ONNX" : format}`, disabled: isDisabled, on: { click: () => attempt(() => exportAs(format)) } });
+  button.dataset.format = format;
+  return button;
 }
 
 /** @param {import("./state.js").Version} version */
@@ -67,7 +78,7 @@ function row(version) {
  */
 function action({ number, state: condition }, isCurrent) {
   if (isCurrent) return h("span", { class: "badge", text: "answers" });
-  if (condition !== "ready" || !state.features.activate) return null;
+  if (condition !== "ready") return null;
   return h("button", { type: "button", class: "quiet", text: "Let it answer", "aria-label": `Let version ${number} answer`, on: { click: () => attempt(() => activate(number)) } });
 }
 
@@ -96,7 +107,7 @@ async function compare() {
 async function exportAs(format) {
   say(byId("versions-message"), "Making the file …");
   const response = await request("GET", `/v1/tasks/${state.task?.id}/export`, { params: { format } });
-  save(await response.blob(), `${filename()}.${format}`);
+  save(await response.blob(), `${filename()}-${state.task?.current_version}.${format}`);
 }
 
 function filename() {

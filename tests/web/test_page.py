@@ -1,6 +1,5 @@
 """The page at `/` in a real browser: from nothing to a right answer, in every way that pictures come."""
 
-import io
 import zipfile
 from pathlib import Path
 
@@ -79,6 +78,7 @@ def test_photographs_dropped_on_classes_and_on_the_answer_are_labelled(page: Pag
         page.name_class(old, colour)
         page.drop(page.card(colour), *(picture(tmp_path, colour, n) for n in range(2)))
     page.wait_for(lambda: page.classes() == {"red": "2 examples", "blue": "2 examples"})
+    assert not page.all(".is-over")
     page.adapt()
     page.drop(page.find("#try"), picture(tmp_path, "blue", 7), picture(tmp_path, "red", 8))
     page.wait_for(lambda: len(page.all("#results li")) == 2)
@@ -213,27 +213,6 @@ def test_a_folder_of_pictures_kept_back_tells_how_good_it_is(page: Page, client:
     assert "100 %" in page.text("#evaluation .figure-share")
     assert "bad.png" in page.text("#evaluate-message")
     assert statuses(page) == {"415 (Unsupported Media Type)"}
-
-
-def test_the_examples_can_be_taken_away_as_a_zip(page: Page, client: httpx.Client, tmp_path: Path) -> None:
-    page.open(create(client)["id"])
-    page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
-    page.click("#save-task")
-    page.wait_for(lambda: list(tmp_path.glob("*.zip")))
-    with zipfile.ZipFile(io.BytesIO(next(tmp_path.glob("*.zip")).read_bytes())) as archive:
-        assert archive.testzip() is None
-        assert archive.namelist()[::3] == ["top left/001.png", "top right/001.png"]
-        assert archive.read("top right/002.png") == png(1, seed=11)
-
-
-def test_the_commands_are_for_the_task_on_the_screen(page: Page, client: httpx.Client) -> None:
-    task = create(client)
-    page.open(task["id"])
-    page.click("#code summary")
-    shown = page.text("#snippets")
-    assert f"'{client.base_url.join('/v1/tasks')}/{task['id']}/predict" in shown
-    assert f'client.predict("{task["id"]}", "picture.jpg"' in shown
-    assert "'top left' 'top right'" in shown
 
 
 @pytest.mark.parametrize("address", ["00000000-0000-7000-8000-000000000000", "nonsense"])
