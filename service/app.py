@@ -15,6 +15,7 @@ from fastapi import APIRouter, FastAPI
 
 from service.api import (
     base_models,
+    classes,
     evaluations,
     events,
     examples,
@@ -46,6 +47,7 @@ from service.persistence.migrate import check_schema, migrate, wait_for_schema
 from service.settings import Settings
 from service.telemetry import Metrics, configure_logging
 from service.usecases.base_models import SHIPPED, BaseModels
+from service.usecases.classes import TaskClasses
 from service.usecases.decoding import Decoder
 from service.usecases.evaluation import Evaluations
 from service.usecases.exports import Exports
@@ -66,6 +68,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     predictions.router,
     evaluations.router,
     life.router,
+    classes.router,
     feedback.router,
     exports.router,
     events.router,
@@ -234,6 +237,7 @@ def _build_parts(settings: Settings, engine: Engine | None) -> _Parts:
         exports=Exports(database, artifacts, models, serving, Exporter(artifacts_root)),
         evaluations=Evaluations(database, predictions, serving, limits),
         life=TaskLife(database, models, limits, serving),
+        classes=TaskClasses(database, limits),
         feedback=Feedback(
             database, engine, models, limits, intake=task_cases.intake, adaptations=task_cases.adaptations
         ),

@@ -11,6 +11,7 @@ from service.engine.base import EngineStats
 from service.errors import ExampleNotFound, ServiceError, TaskNotFound, VersionNotFound
 from service.telemetry import Metrics
 from service.usecases.base_models import BaseModels
+from service.usecases.classes import TaskClasses
 from service.usecases.evaluation import Evaluations
 from service.usecases.exports import Exports
 from service.usecases.feedback import Feedback
@@ -55,6 +56,7 @@ class Services:
     predictions: Predictions
     evaluations: Evaluations
     life: TaskLife
+    classes: TaskClasses
     feedback: Feedback
     exports: Exports
     progress: Progress

@@ -1,9 +1,8 @@
-"""The life of a task: change it, remove a class, let another version serve."""
+"""The life of a task: change it, let another version serve."""
 
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from service.api.bodies import json_body
 from service.api.deps import ServicesDep, TaskId, VersionNumber
@@ -14,7 +13,6 @@ from service.api.schemas import Task
 from service.api.uploads import read_json
 from service.errors import (
     BaseModelGone,
-    ClassNotFound,
     IdempotencyKeyReused,
     InvalidRequest,
     RequestInProgress,
@@ -26,7 +24,6 @@ from service.errors import (
 from service.persistence.records import Answer, Run
 from service.usecases import views
 
-_LABEL = {"type": "string", "minLength": 1, "maxLength": 200, "examples": ["chipped"]}
 _UPDATE = {"name": "shapes", "metadata": {"line": "4", "shift": None}, "threshold": 0.6}
 
 router = APIRouter(prefix="/v1/tasks/{task}", tags=["tasks"])
@@ -46,21 +43,6 @@ async def update_task(task_id: TaskId, request: Request, services: ServicesDep) 
     """
     body = await read_json(request, UpdateTaskBody)
     return await services.life.update(task_id, body.update())
-
-
-@router.delete(
-    "/classes/{label:path}",
-    status_code=204,
-    summary="Remove a class",
-    responses=problems(TaskNotFound, ClassNotFound),
-)
-async def remove_class(
-    task_id: TaskId,
-    label: Annotated[str, Path(description="label of a class of the task", json_schema_extra=_LABEL)],
-    services: ServicesDep,
-) -> None:
-    """Remove a class with its examples. Versions stay as they are; the next adaptation does without it."""
-    await services.life.remove_class(task_id, label)
 
 
 @router.post(

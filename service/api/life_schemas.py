@@ -5,15 +5,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.schemas import DEFAULT_WAIT_S, MAX_METADATA_PAIRS, Example, KeepS, Store, Text, Threshold, Wait
+from service.api.schemas import DEFAULT_WAIT_S, MAX_METADATA_PAIRS, Example, KeepS, Store, Taken, Text, Threshold, Wait
 from service.usecases.life import TaskUpdate
 
 
-class _Taken(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class UpdateTaskBody(_Taken):
+class UpdateTaskBody(Taken):
     """What to change of a task; what is left out stays as it is."""
 
     name: Text | None = Field(None, description="for people; null takes it away")
@@ -37,7 +33,7 @@ class UpdateTaskBody(_Taken):
         return TaskUpdate({name: getattr(self, name) for name in named}, metadata)
 
 
-class FeedbackFields(_Taken):
+class FeedbackFields(Taken):
     """The fields of a form with feedback, beside its images."""
 
     adapt: bool = Field(False, description="adapt the task to its examples, these included")
@@ -53,7 +49,7 @@ class StoredFeedback(BaseModel):
     version: int | None = Field(description="the version that is made with them, where it was asked for")
 
 
-class PoolFields(_Taken):
+class PoolFields(Taken):
     """The fields of a form with a pool, beside its images."""
 
     n: int = Field(10, ge=1, le=100_000, description="how many images to suggest, at most")

@@ -142,14 +142,16 @@ def _link(responses: dict[str, dict[str, Any]]) -> None:
     inside = {"task": "$request.path.task"}
     for status in ("201", "202"):
         label = {"label": "$response.body#/classes/0/label"}
-        of_task = [*_links(_OF_TASK, task), *_links(("remove_class",), task | label)]
+        of_task = [*_links(_OF_TASK, task), *_links(("update_class", "remove_class"), task | label)]
         responses["create_task"][status]["links"] = dict(of_task)
         number = {"number": "$response.body#/number"}
         responses["adapt_task"][status]["links"] = dict(
             _links(("get_version", "watch_version", "activate_version"), inside | number)
         )
     example = {"example": "$response.body#/items/0/id"}
-    responses["add_examples"]["201"]["links"] = dict(_links(("get_example", "delete_example"), inside | example))
+    responses["add_examples"]["201"]["links"] = dict(
+        _links(("get_example", "update_example", "delete_example"), inside | example)
+    )
     model = {"base_model": "$response.body#/items/0/id"}
     responses["list_base_models"]["200"]["links"] = dict(_links(("get_base_model",), model))
 

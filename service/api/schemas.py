@@ -44,7 +44,9 @@ Prior = Annotated[
 ]
 
 
-class _Taken(BaseModel):
+class Taken(BaseModel):
+    """A body that is taken: a field that it does not have is refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -52,7 +54,7 @@ class _Answered(BaseModel):
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
 
-class EmptyTaskBody(_Taken):
+class EmptyTaskBody(Taken):
     """A task that gets its examples later."""
 
     name: Text | None = Field(None, description="for people; need not be unique")
@@ -94,7 +96,7 @@ class NewTaskFields(EmptyTaskBody):
     wait: Wait = DEFAULT_WAIT_S
 
 
-class AdaptBody(_Taken):
+class AdaptBody(Taken):
     """How to adapt; what is left out is as the task or the base model has it."""
 
     learner: Text | None = Field(None, description="one that the base model offers")
@@ -124,6 +126,7 @@ class TaskClass(_Answered):
 
     label: str
     n_examples: int
+    is_left_out: bool = Field(description="whether adaptations leave it out")
 
 
 class Task(_Answered):

@@ -12,7 +12,19 @@ from typing import Annotated
 
 import typer
 
-from service.cli import base_models, evaluations, exports, learning, life, output, predictions, serving, tasks, upgrade
+from service.cli import (
+    base_models,
+    classes,
+    evaluations,
+    exports,
+    learning,
+    life,
+    output,
+    predictions,
+    serving,
+    tasks,
+    upgrade,
+)
 from service.cli.address import DEFAULT_URL, Address
 from service.errors import ServiceError
 
@@ -45,7 +57,7 @@ def build_app() -> typer.Typer:
     )
     serving.register(app)
     group = tasks.register(app)
-    for commands in (evaluations, exports, life, upgrade):
+    for commands in (classes, evaluations, exports, life, upgrade):
         commands.register(group)
     for part in (predictions, base_models, learning):
         part.register(app)

@@ -1,4 +1,4 @@
-"""Commands on the life of a task: `handful tasks update|remove-class|activate|watch|feedback|suggest`."""
+"""Commands on the life of a task: `handful tasks update|activate|watch|feedback|suggest`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,6 @@ def register(group: typer.Typer) -> None:
     """Add the commands to the group `tasks`."""
     for command in (update, activate, watch, feedback, suggest):
         group.command()(command)
-    group.command("remove-class")(remove_class)
 
 
 def update(  # noqa: PLR0913  # each is an option of the command line
@@ -50,22 +49,6 @@ def update(  # noqa: PLR0913  # each is an option of the command line
         raise typer.BadParameter("say what to change: --name, --metadata, --threshold, --store or --keep-days")
     with connect(ctx) as client:
         show_task(client.update_task(task, **changes), as_json=as_json)
-
-
-def remove_class(
-    ctx: typer.Context,
-    task: TaskName,
-    label: Annotated[str, typer.Argument(help="the class")],
-    *,
-    adapt: Annotated[bool, typer.Option(help="adapt the task to what is left")] = True,
-    wait: Wait = 300.0,
-    as_json: AsJson = False,
-) -> None:
-    """Remove a class with its examples, and adapt the task to what is left."""
-    with connect(ctx) as client:
-        found = client.task(task)
-        client.remove_class(found, label)
-        show_task(adapted(client, found, wait_s=wait) if adapt else client.task(found), as_json=as_json)
 
 
 def activate(

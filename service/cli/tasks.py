@@ -14,7 +14,7 @@ from service.cli.uploads import check_support_set, missing_images, send_examples
 from service.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
-    from service.client import Client, ImageSource, Task, Version
+    from service.client import Client, ImageSource, Task, TaskClass, Version
 
 SERVICE_WAIT_S = 10.0
 SECONDS_A_DAY = 86400.0
@@ -203,7 +203,7 @@ def show_task(task: "Task", *, as_json: bool) -> None:
     if as_json:
         show_json(task)
         return
-    classes = ", ".join(f"{item.label} ({item.n_examples})" for item in task.classes)
+    classes = ", ".join(_class_in_words(item) for item in task.classes)
     facts = {
         "id": task.id,
         "name": task.name,
@@ -221,6 +221,10 @@ def show_task(task: "Task", *, as_json: bool) -> None:
     }
     rows = [*facts.items(), *((name, value) for name, value in told.items() if value is not None)]
     show_table(("", ""), rows)
+
+
+def _class_in_words(item: "TaskClass") -> str:
+    return f"{item.label} ({item.n_examples}{', left out' if item.is_left_out else ''})"
 
 
 def _row(task: "Task") -> tuple[object, ...]:

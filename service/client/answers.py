@@ -23,10 +23,11 @@ _Answer = TypeVar("_Answer", bound=_Dataclass)
 
 @dataclass(frozen=True, slots=True)
 class TaskClass:
-    """One class of a task."""
+    """One class of a task; adaptations leave it out where it says so."""
 
     label: str
     n_examples: int
+    is_left_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

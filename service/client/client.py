@@ -209,9 +209,28 @@ class Client:
         """Remove an example; the versions adapted on it stay."""
         self._connection.send("DELETE", self._example_path(task, example))
 
+    def move_example(self, task: TaskRef, example: Example | str, label: str) -> Example:
+        """The example once it belongs to another class, which is added if the task has none of that label."""
+        body = {"label": label}
+        return example_from_json(self._connection.send("PATCH", self._example_path(task, example), json=body).json())
+
+    # Classes: versions stay as they are, the next adaptation obeys
+
+    def rename_class(self, task: TaskRef, label: str, new_label: str) -> Task:
+        """The task once the class has another label."""
+        return self._changed_class(task, label, {"label": new_label})
+
+    def leave_out_class(self, task: TaskRef, label: str) -> Task:
+        """The task once adaptations leave the class out; its examples stay."""
+        return self._changed_class(task, label, {"is_left_out": True})
+
+    def take_in_class(self, task: TaskRef, label: str) -> Task:
+        """The task once adaptations take in again a class that was left out."""
+        return self._changed_class(task, label, {"is_left_out": False})
+
     def remove_class(self, task: TaskRef, label: str) -> None:
-        """Remove a class with its examples; the versions that know it stay."""
-        self._connection.send("DELETE", f"{self._path(task)}/classes/{quote(label, safe='')}")
+        """Remove a class with its examples."""
+        self._connection.send("DELETE", self._class_path(task, label))
 
     def give_feedback(
         self,
@@ -396,6 +415,12 @@ class Client:
     def _path(self, task: TaskRef) -> str:
         known = isinstance(task, Task) or _is_uuid(task)
         return f"/v1/tasks/{task.id if isinstance(task, Task) else task if known else self._task_by_name(task).id}"
+
+    def _changed_class(self, task: TaskRef, label: str, changes: Mapping[str, object]) -> Task:
+        return task_from_json(self._connection.send("PATCH", self._class_path(task, label), json=changes).json())
+
+    def _class_path(self, task: TaskRef, label: str) -> str:
+        return f"{self._path(task)}/classes/{quote(label, safe='')}"
 
     def _example_path(self, task: TaskRef, example: Example | str) -> str:
         return f"{self._path(task)}/examples/{example.id if isinstance(example, Example) else example}"

@@ -79,7 +79,7 @@ class ExampleRows:
         """
         async with self._database.read() as session:
             await require_task(session, task_id)
-            return await _example(session, task_id, example_id)
+            return await find_example(session, task_id, example_id)
 
     async def features(self, task_id: UUID, base_model_digest: str) -> list[tuple[str, int]]:
         """Digest and row of the features under a base model, of the examples that have some."""
@@ -98,7 +98,7 @@ class ExampleRows:
         """
         async with self._database.write() as session:
             await lock_task_to_change(session, task_id)
-            example = await _example(session, task_id, example_id)
+            example = await find_example(session, task_id, example_id)
             own_class = await session.get_one(TaskClass, example.class_id)
             own_class.n_examples -= 1
             await session.execute(delete(Example).where(Example.id == example_id))
@@ -149,6 +149,18 @@ async def insert_examples(session: AsyncSession, task: Task, examples: Sequence[
     await session.execute(insert(Example), [_values(task, classes[example.label], example) for example in examples])
 
 
+async def find_example(session: AsyncSession, task_id: UUID, example_id: UUID) -> Example:
+    """One example of a task.
+
+    Raises:
+        ExampleNotFound: the task has none with this id.
+    """
+    found = await session.scalar(select(Example).where(Example.id == example_id, Example.task_id == task_id))
+    if found is None:
+        raise ExampleNotFound(f"task {task_id} has no example {example_id}")
+    return found
+
+
 def _check_room(classes: dict[str, TaskClass], examples: Sequence[ExampleRecord], room: TaskRoom) -> None:
     n_examples = sum(row.n_examples for row in classes.values()) + len(examples)
     if n_examples > room.n_examples:
@@ -179,10 +191,3 @@ async def _labelled(session: AsyncSession, task_id: UUID, ids: Sequence[UUID]) -
     wanted = frozenset(ids)
     query = select(Example, TaskClass.label).join(TaskClass).where(Example.task_id == task_id, Example.id >= min(ids))
     return [(row[0], row[1]) for row in await session.execute(query.order_by(Example.id)) if row[0].id in wanted]
-
-
-async def _example(session: AsyncSession, task_id: UUID, example_id: UUID) -> Example:
-    found = await session.scalar(select(Example).where(Example.id == example_id, Example.task_id == task_id))
-    if found is None:
-        raise ExampleNotFound(f"task {task_id} has no example {example_id}")
-    return found

@@ -1,4 +1,4 @@
-"""Statements that change a task: its name, what it keeps, its classes, the version that serves; and its end.
+"""Statements that change a task: its name, what it keeps, the version that serves; and its end.
 
 What `store` means for the rows, from the transaction on in which a version becomes ready:
 
@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.errors import ClassNotFound, VersionNotFound
+from service.errors import VersionNotFound
 from service.persistence.columns import database_time
 from service.persistence.database import Database
 from service.persistence.idempotency import note_created
@@ -69,19 +69,6 @@ class LifeRows:
             check(version)
             task.current_version = number
             await note_created(session, run, number)
-
-    async def remove_class(self, task_id: UUID, label: str) -> None:
-        """Remove a class with its examples.
-
-        Raises:
-            TaskNotFound, ClassNotFound: there is none.
-        """
-        async with self._database.write() as session:
-            await lock_task_to_change(session, task_id)
-            wanted = delete(TaskClass).where(TaskClass.task_id == task_id, TaskClass.label == label)
-            removed = await session.scalar(wanted.returning(TaskClass.id))
-            if removed is None:
-                raise ClassNotFound(f"task {task_id} has no class {label!r}")
 
     async def expire(self) -> tuple[UUID, ...]:
         """Remove some tasks whose time is over, with all below them; gives their ids."""

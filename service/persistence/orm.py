@@ -29,6 +29,7 @@ from sqlalchemy import (
     MetaData,
     String,
     UniqueConstraint,
+    false,
     true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -105,7 +106,7 @@ class TaskMetadata(Base):
 
 
 class TaskClass(Base):
-    """One class of a task; `position` orders them.
+    """One class of a task; `position` orders them, and adaptations leave it out where `is_left_out`.
 
     It lives as long as it has examples; where the task stores nothing, it stays with none, as the name of a class.
     """
@@ -118,6 +119,7 @@ class TaskClass(Base):
     label: Mapped[str] = mapped_column(String(LABEL_CHARS))
     position: Mapped[int]
     n_examples: Mapped[int]
+    is_left_out: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Example(Base):

@@ -106,11 +106,12 @@ class TaskSnapshot:
     """What a task is at the moment in which a version of it is planned.
 
     Attributes:
-        classes: in the order of the head's rows.
+        classes: in the order of the head's rows, without those that are left out.
         looks_drawn: for each example in that order, what `imaging` said about it.
         store: what it keeps of its uploads.
         is_adapted: whether some version is ready.
         features_only: base models, by digest, whose features are all that is kept of some examples.
+        left_out: labels of the classes that adaptations leave out.
     """
 
     base_model: str | None
@@ -121,6 +122,7 @@ class TaskSnapshot:
     store: str = "images"
     is_adapted: bool = False
     features_only: frozenset[str] = frozenset()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

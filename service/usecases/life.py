@@ -1,11 +1,11 @@
-"""The life of a task: its name and threshold, what it keeps and for how long, its classes, the version that serves."""
+"""The life of a task: its name and threshold, what it keeps and for how long, the version that serves."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from service.errors import BaseModelGone, ClassNotFound, InvalidRequest, TaskNotReady
+from service.errors import BaseModelGone, InvalidRequest, TaskNotReady
 from service.persistence.database import Database
 from service.persistence.life import LifeRows
 from service.persistence.orm import Version
@@ -14,7 +14,7 @@ from service.persistence.tasks import TaskRows
 from service.usecases.base_models import BaseModels
 from service.usecases.limits import Limits
 from service.usecases.serving import ServingVersions, advice
-from service.usecases.texts import checked_label, checked_metadata, checked_name
+from service.usecases.texts import checked_metadata, checked_name
 from service.usecases.viewing import task_view
 from service.usecases.views import TaskView
 
@@ -77,18 +77,6 @@ class TaskLife:
 
         await self._life.activate(task_id, number, check, run)
         return await self._changed(task_id)
-
-    async def remove_class(self, task_id: UUID, label: str) -> None:
-        """Remove a class with its examples; versions that know it stay as they are.
-
-        Raises:
-            TaskNotFound, ClassNotFound: there is none.
-        """
-        try:
-            known = checked_label(label, self._limits)
-        except InvalidRequest:
-            raise ClassNotFound(f"task {task_id} has no class {label[:100]!a}") from None
-        await self._life.remove_class(task_id, known)
 
     async def _changed(self, task_id: UUID) -> TaskView:
         self._serving.drop(task_id)

@@ -62,15 +62,18 @@ def planned_version(task: TaskSnapshot, wish: Wish, base_models: BaseModels, lim
         UnknownLearner, InvalidOption: the base model does not offer this.
     """
     check_is_kept(task)
-    check_classes(task.classes, limits)
+    check_classes(task.classes, limits, left_out=task.left_out)
     card, reason = chosen_base_model(task, base_models)
     learner = wish.learner or task.learner or card.header.default_learner
     offer = offered(card, learner)
     check_options(learner, offer, wish.options)
     _check_kept(task, card, learner, offer)
-    prior_of_classes(task.prior, task.classes)
-    settings = {**offer.settings, **wish.options, _PRIOR: task.prior}
-    report = {"base_model": {"chosen": card.id, "reason": reason}}
+    prior = _prior_without(task.prior, task.left_out)
+    prior_of_classes(prior, task.classes)
+    settings = {**offer.settings, **wish.options, _PRIOR: prior}
+    report: dict[str, Any] = {"base_model": {"chosen": card.id, "reason": reason}}
+    if task.left_out:
+        report["left_out"] = list(task.left_out)
     return VersionRecord(new_id(), learner, card.id, card.digest, settings, wish.activate, report)
 
 
@@ -100,7 +103,13 @@ def _check_kept(task: TaskSnapshot, card: BaseModelCard, learner: str, offer: Le
         )
 
 
-def check_classes(classes: Sequence[ClassCount], limits: Limits) -> None:
+def _prior_without(prior: Any, left_out: Sequence[str]) -> Any:  # noqa: ANN401  # JSON
+    if not isinstance(prior, Mapping):
+        return prior
+    return {label: weight for label, weight in prior.items() if label not in left_out}
+
+
+def check_classes(classes: Sequence[ClassCount], limits: Limits, *, left_out: Sequence[str] = ()) -> None:
     """Return if there are enough classes for a choice, and not too many.
 
     Raises:
@@ -108,6 +117,7 @@ def check_classes(classes: Sequence[ClassCount], limits: Limits) -> None:
     """
     if len(classes) < limits.min_classes:
         names = "; the only one is " + repr(classes[0].label) if classes else ""
+        names += "; left out: " + ", ".join(map(repr, left_out)) if left_out else ""
         raise InvalidSupportSet(f"the examples have {len(classes)} classes, need at least {limits.min_classes}{names}")
     if len(classes) > limits.max_classes:
         raise InvalidSupportSet(f"the examples have {len(classes)} classes, at most {limits.max_classes} are allowed")

@@ -20,7 +20,7 @@ from service.usecases.views import (
 def task_view(task: StoredTask) -> TaskView:
     """A task with its classes and metadata."""
     row = task.row
-    classes = tuple(ClassView(each.label, each.n_examples) for each in task.classes)
+    classes = tuple(ClassView(each.label, each.n_examples, each.is_left_out) for each in task.classes)
     return TaskView(
         id=row.id,
         name=row.name,

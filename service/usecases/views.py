@@ -28,10 +28,11 @@ class Page(Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class ClassView:
-    """One class of a task and how many examples it has."""
+    """One class of a task, how many examples it has, and whether adaptations leave it out."""
 
     label: str
     n_examples: int
+    is_left_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

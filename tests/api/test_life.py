@@ -1,4 +1,4 @@
-"""Changing a task over HTTP: PATCH, activation, classes, feedback."""
+"""Changing a task over HTTP: PATCH, activation, feedback."""
 
 import httpx
 import pytest
@@ -68,16 +68,6 @@ def test_an_activation_that_is_sent_again_is_done_once(client: httpx.Client) -> 
     again = client.post(f"{address}/versions/1/activate", headers=key)
     assert (again.headers["Idempotency-Replayed"], again.content) == ("true", first.content)
     assert client.get(address).json()["current_version"] == 2
-
-
-@pytest.mark.parametrize("label", ["a/b c", "ü%3", "top left"])
-def test_a_class_is_removed_whatever_its_label(client: httpx.Client, label: str) -> None:
-    address = f"/v1/tasks/{create(client, n_way=3)['id']}"
-    client.post(f"{address}/examples", files=[("files", ("a.png", png(3))), field("labels", label)])
-    quoted = httpx.URL("http://x", params={"label": label}).query.decode().removeprefix("label=").replace("+", "%20")
-    assert client.delete(f"{address}/classes/{quoted}").status_code == 204
-    assert label not in {each["label"] for each in client.get(address).json()["classes"]}
-    assert problem(client.delete(f"{address}/classes/{quoted}")) == (404, "class-not-found")
 
 
 def test_feedback_is_stored_and_adapted_to(client: httpx.Client) -> None:

@@ -16,6 +16,7 @@ OPERATIONS = {
     "get_task": ("get", "/v1/tasks/{task}"),
     "update_task": ("patch", "/v1/tasks/{task}"),
     "delete_task": ("delete", "/v1/tasks/{task}"),
+    "update_class": ("patch", "/v1/tasks/{task}/classes/{label}"),
     "remove_class": ("delete", "/v1/tasks/{task}/classes/{label}"),
     "activate_version": ("post", "/v1/tasks/{task}/versions/{number}/activate"),
     "give_feedback": ("post", "/v1/tasks/{task}/feedback"),
@@ -23,6 +24,7 @@ OPERATIONS = {
     "add_examples": ("post", "/v1/tasks/{task}/examples"),
     "list_examples": ("get", "/v1/tasks/{task}/examples"),
     "get_example": ("get", "/v1/tasks/{task}/examples/{example}"),
+    "update_example": ("patch", "/v1/tasks/{task}/examples/{example}"),
     "delete_example": ("delete", "/v1/tasks/{task}/examples/{example}"),
     "adapt_task": ("post", "/v1/tasks/{task}/adapt"),
     "list_versions": ("get", "/v1/tasks/{task}/versions"),
@@ -44,6 +46,8 @@ BODIES = {
     "create_task": {"multipart/form-data", "application/json"},
     "add_examples": {"multipart/form-data"},
     "update_task": {"application/json"},
+    "update_class": {"application/json"},
+    "update_example": {"application/json"},
     "adapt_task": {"application/json"},
     "give_feedback": {"multipart/form-data"},
     "suggest_images": {"multipart/form-data"},
@@ -187,7 +191,9 @@ def test_a_documented_request_is_answered_as_documented(
     body = document["paths"][path][method]["requestBody"]["content"][media_type]
     (example,) = (each["value"] for each in body["examples"].values())
 
-    response = posted(client, path.format(task=task), media_type, example, method)
+    stored = client.get(f"/v1/tasks/{task}/examples").json()["items"][-1]
+    address = path.format(task=task, label=stored["label"], example=stored["id"])
+    response = posted(client, address, media_type, example, method)
 
     assert response.status_code in {200, 201}, response.text
     check(document, name, response)

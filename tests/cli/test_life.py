@@ -1,7 +1,8 @@
-"""`handful tasks update|remove-class|activate|feedback` against a running service."""
+"""`handful tasks update|remove-class|rename-class|leave-out|take-in|activate|feedback` against a running service."""
 
 import json
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -32,9 +33,9 @@ def name(remote: Handful, tmp_path: Path) -> str:
     return name
 
 
-def task_of(ran: Ran) -> dict[str, object]:
+def task_of(ran: Ran) -> dict[str, Any]:
     assert ran.code == 0, ran.err
-    task: dict[str, object] = json.loads(ran.out)
+    task: dict[str, Any] = json.loads(ran.out)
     return task
 
 
@@ -68,3 +69,17 @@ def test_a_class_is_added_by_feedback_removed_and_the_first_version_activated(
     assert (task["current_version"], task["n_examples"]) == (3, 2)
     ran = remote("tasks", "activate", name, 1)
     assert (ran.code, "version\t1" in ran.out) == (0, True)
+
+
+def test_a_class_is_renamed_left_out_and_taken_in_again(remote: Handful, name: str, tmp_path: Path) -> None:
+    Image.new("L", (16, 16), 128).save(tmp_path / "grey.png")
+    remote("tasks", "feedback", name, "grey", tmp_path / "grey.png", "--no-adapt")
+    task = task_of(remote("tasks", "rename-class", name, "grey", "middling", "--no-adapt", "--json"))
+    assert (task["current_version"], task["classes"][-1]["label"]) == (1, "middling")
+    ran = remote("tasks", "leave-out", name, "middling")
+    assert "dark (1), light (1), middling (1, left out)" in ran.out
+    assert remote("predict", name, tmp_path / "grey.png", "--csv").out.startswith(
+        "file,label,probability,p_dark,p_light\n"
+    )
+    task = task_of(remote("tasks", "take-in", name, "middling", "--json"))
+    assert (task["current_version"], [each["is_left_out"] for each in task["classes"]]) == (3, [False] * 3)

@@ -87,6 +87,22 @@ def test_a_class_is_removed_by_its_label(client: Client, task: Task) -> None:
     assert [item.label for item in client.task(task).classes] == ["dark", "light"]
 
 
+def test_a_class_is_renamed_left_out_and_taken_in_again(client: Client, task: Task) -> None:
+    renamed = client.rename_class(task, "dark", "pitch / black")
+    left_out = client.leave_out_class(task, "pitch / black")
+    taken_in = client.take_in_class(task, "pitch / black")
+    assert [item.label for item in renamed.classes] == ["pitch / black", "light"]
+    assert [item.is_left_out for item in left_out.classes] == [True, False]
+    assert [item.is_left_out for item in taken_in.classes] == [False, False]
+
+
+def test_an_example_is_moved_to_another_class(client: Client, task: Task) -> None:
+    example = next(client.examples(task))
+    moved = client.move_example(task, example, "grey")
+    assert (moved.id, moved.label) == (example.id, "grey")
+    assert [item.label for item in client.task(task).classes][-1] == "grey"
+
+
 def test_feedback_becomes_an_example(client: Client, task: Task) -> None:
     stored = client.give_feedback(task, {"dark": [GREYISH[0]]}, adapt=True, wait_s=60)
     assert [(example.label, example.source) for example in stored] == [("dark", "feedback")]

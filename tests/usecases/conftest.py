@@ -25,6 +25,7 @@ from service.metalearning.header import (
 )
 from service.persistence.database import Database
 from service.usecases.base_models import BaseModels
+from service.usecases.classes import TaskClasses
 from service.usecases.decoding import Decoder
 from service.usecases.feedback import Feedback
 from service.usecases.life import TaskLife
@@ -62,6 +63,11 @@ class House:
     def life(self) -> TaskLife:
         """What changes a task."""
         return TaskLife(self.database, self.base_models, LIMITS, self.serving)
+
+    @property
+    def classes(self) -> TaskClasses:
+        """What changes the classes of a task."""
+        return TaskClasses(self.database, LIMITS)
 
     @property
     def suggestions(self) -> Suggestions:

@@ -7,7 +7,6 @@ import pytest
 
 from service.errors import (
     BaseModelGone,
-    ClassNotFound,
     InvalidRequest,
     InvalidSupportSet,
     TaskNotFound,
@@ -18,7 +17,7 @@ from service.errors import (
 from service.usecases.base_models import BaseModels
 from service.usecases.life import TaskLife, TaskUpdate
 from service.usecases.tasks import NewTask
-from service.usecases.views import ClassView, TaskView
+from service.usecases.views import TaskView
 from tests.usecases.conftest import LIMITS, House, dark_and_bright, labelled, png, upload
 
 
@@ -77,7 +76,7 @@ async def test_a_task_that_does_not_exist_cannot_be_changed(house: House) -> Non
     with pytest.raises(TaskNotFound):
         await house.life.activate(uuid4(), 1)
     with pytest.raises(TaskNotFound):
-        await house.life.remove_class(uuid4(), "dark")
+        await house.classes.remove(uuid4(), "dark")
 
 
 async def test_answers_below_the_threshold_are_marked_from_the_next_prediction_on(house: House) -> None:
@@ -145,44 +144,6 @@ async def test_a_version_whose_base_model_is_gone_is_not_activated(house: House)
         await life.activate(task.id, 1)
 
 
-async def test_a_class_goes_with_its_examples_and_the_versions_that_know_it_stay(house: House) -> None:
-    more = labelled(("dark", png(60)), ("middle", png(128)), ("bright", png(190)))
-    task = await house.ready_task(uploads=more)
-    await house.life.remove_class(task.id, " middle ")
-    left = await house.tasks.get(task.id)
-    assert left.classes == (ClassView("dark", 1), ClassView("bright", 1))
-    answer = await house.predictions.predict(task.id, [upload(png(128))], deadline_s=5)
-    assert answer.predictions[0].label == "middle"
-    await house.tasks.adapt(task.id, wait_s=5)
-    answer = await house.predictions.predict(task.id, [upload(png(128))], deadline_s=5)
-    assert {score.label for score in answer.predictions[0].scores} == {"dark", "bright"}
-
-
-async def test_the_last_class_but_one_can_go_and_only_adapting_is_refused(house: House) -> None:
-    task = await house.ready_task()
-    await house.life.remove_class(task.id, "dark")
-    with pytest.raises(InvalidSupportSet, match="have 1 classes"):
-        await house.tasks.adapt(task.id, wait_s=5)
-    assert await answered_by(house, task) == 1
-
-
-@pytest.mark.parametrize("label", ["grey", "x" * 201, "a\x00b", ""])
-async def test_a_class_that_the_task_does_not_have_cannot_be_removed(house: House, label: str) -> None:
-    task = await house.ready_task()
-    with pytest.raises(ClassNotFound):
-        await house.life.remove_class(task.id, label)
-
-
-async def test_adapting_after_a_removal_decodes_nothing(house: House) -> None:
-    more = labelled(("dark", png(60)), ("middle", png(128)), ("bright", png(190)))
-    task = await house.ready_task(uploads=more)
-    await house.life.remove_class(task.id, "middle")
-    await house.tasks.adapt(task.id, wait_s=5)
-    request = house.engine.requests[-1]
-    assert len(request.pixels) == 0
-    assert [row is not None for row in request.features] == [True, True]
-
-
 async def test_adapting_after_an_addition_decodes_only_what_is_new(house: House) -> None:
     task = await house.ready_task()
     await house.tasks.add_examples(task.id, labelled(("middle", png(128))))
@@ -212,7 +173,7 @@ async def test_feedback_changes_the_answer_when_the_task_is_adapted_to_it(house:
 
 async def test_feedback_that_cannot_be_adapted_to_stores_nothing(house: House) -> None:
     task, _ = await house.tasks.create(NewTask(uploads=labelled(("dark", png(60)), ("bright", png(190)))), wait_s=5)
-    await house.life.remove_class(task.id, "bright")
+    await house.classes.remove(task.id, "bright")
     with pytest.raises(InvalidSupportSet):
         await house.feedback.give(task.id, labelled(("dark", png(100))), adapt=True, wait_s=5)
     with pytest.raises(UploadRejected):
