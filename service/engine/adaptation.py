@@ -98,7 +98,7 @@ class Adaptation:
 
     def _computed(self, request: AdaptRequest, *, pause: Pause, tell: Tell) -> Tensor:
         names = self.base_model.header.views
-        chunk = max(1, CHUNK_IMAGES // len(names))
+        chunk = max(1, min(CHUNK_IMAGES, self.inference.rows_a_pass) // len(names))
         rows = []
         with torch.no_grad():
             for start in range(0, len(request.pixels), chunk):

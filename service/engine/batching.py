@@ -16,6 +16,8 @@ from service.engine.base import AdaptRequest, DirectionsRequest, PredictRequest,
 
 Request: TypeAlias = PredictRequest | SimilarityRequest | DirectionsRequest | AdaptRequest
 Clock: TypeAlias = Callable[[], float]
+BatchRows: TypeAlias = Callable[[str], int]
+"""The number of images for the digest of a base model."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,12 +55,12 @@ class Scheduler:
     """Hands one worker its next work; requests come from other threads.
 
     Args:
-        batch_rows: most images in a batch; a single request may have more and then runs alone. Images are counted,
-            not requests, because images are what fills the memory of the device.
+        batch_rows: most images in a batch of a base model; a single request may have more and then runs alone. Images
+            are counted, not requests, because images are what fills the memory of the device, and takes its time.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, *, batch_rows: int = 64, clock: Clock = time.monotonic) -> None:
+    def __init__(self, *, batch_rows: BatchRows = lambda _: 64, clock: Clock = time.monotonic) -> None:
         self.clock = clock
         self.batch_rows = batch_rows
         self._changed = threading.Condition()
@@ -98,8 +100,11 @@ class Scheduler:
         """Number of predictions in the queue; cheap, for use between the steps of an adaptation."""
         return len(self._predictions)
 
-    def take_batch(self) -> Batch:
-        """Remove the oldest prediction and those behind it that share its base model, as many as fit."""
+    def take_batch(self, *, small_only: bool = False) -> Batch:
+        """Remove the oldest prediction and those behind it that share its base model, as many as fit.
+
+        With `small_only`, requests of more images than a batch stay where they are.
+        """
         now = self.clock()
         batch = Batch()
         with self._changed:
@@ -111,7 +116,7 @@ class Scheduler:
                     continue
                 if entry.expires_at <= now:
                     batch.expired.append(entry)
-                elif not batch.entries or self._fits(batch, rows, entry):
+                elif self._fits(batch, rows, entry, small_only=small_only):
                     batch.entries.append(entry)
                     rows += entry.rows
                 else:
@@ -133,6 +138,9 @@ class Scheduler:
         with self._changed:
             return [entry for entry in entries if self._open.pop(entry.number, None) is not None]
 
-    def _fits(self, batch: Batch, rows: int, entry: Entry) -> bool:
-        same_base = entry.request.base_model == batch.entries[0].request.base_model
-        return same_base and rows + entry.rows <= self.batch_rows
+    def _fits(self, batch: Batch, rows: int, entry: Entry, *, small_only: bool) -> bool:
+        base_model = entry.request.base_model
+        if not batch.entries:
+            return not small_only or entry.rows <= self.batch_rows(base_model)
+        same_base = base_model == batch.entries[0].request.base_model
+        return same_base and rows + entry.rows <= self.batch_rows(base_model)

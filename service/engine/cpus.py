@@ -1,4 +1,4 @@
-"""How many CPU threads this process may really use.
+"""How many CPU threads this process may really use, and how much a process has used.
 
 A container's quota is invisible to `os.cpu_count`, and a network that runs on more threads than the quota allows is
 throttled (seen elsewhere: 6 to 45 times slower).
@@ -19,6 +19,17 @@ def usable_cpus(*, proc: Path = Path("/proc/self"), cgroups: Path = Path("/sys/f
     quotas = [quota for folder in _cgroup_folders(proc, cgroups) for quota in _quotas(folder)]
     # Rounded down: a thread beyond a quota of 1.5 would be throttled half of the time, and hold up the other.
     return max(1, int(min([len(os.sched_getaffinity(0)), *quotas])))
+
+
+def used_cpu_s(pid: int, *, proc: Path = Path("/proc")) -> float | None:
+    """Processor time that all threads of a process have used, in steps of 10 ms; None if it has ended."""
+    try:
+        # The name of the command, which stands second and in parentheses, may hold blanks and parentheses.
+        fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    user, system = fields[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _cgroup_folders(proc: Path, cgroups: Path) -> Iterator[Path]:

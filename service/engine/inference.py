@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from service.engine.base import Pixels, Probabilities
 from service.metalearning.header import PixelScaling
-from service.metalearning.learners.base import Network, TaskParameters, head_logits, replaces_backbone
+from service.metalearning.learners.base import Network, Pause, TaskParameters, head_logits, no_pause, replaces_backbone
 from service.metalearning.preprocessing import scaled
 from service.metalearning.trust.answers import unknown_scores
 
@@ -37,12 +37,14 @@ class Inference:
 
     Attributes:
         rows_a_pass: most images that go through the backbone at once.
+        pause: called between passes.
     """
 
     network: Network
     scaling: PixelScaling
     device: torch.device
     rows_a_pass: int
+    pause: Pause = no_pause
 
     def probabilities(self, questions: Sequence[Question]) -> list[Probabilities]:
         """The answer to each question."""
@@ -68,8 +70,13 @@ class Inference:
 
     def features(self, pixels: Pixels) -> Tensor:
         """Backbone features of the base model, a row each."""
-        parts = torch.split(self.upload(pixels), self.rows_a_pass)
-        return torch.cat([self.network.backbone(part) for part in parts])
+        return torch.cat([self.network.backbone(part) for part in self._passes(pixels)])
+
+    def _passes(self, pixels: Pixels) -> Iterator[Tensor]:
+        for index, images in enumerate(torch.split(self.upload(pixels), self.rows_a_pass)):
+            if index:
+                self.pause()
+            yield images
 
     def _answers_of(self, questions: Sequence[Question]) -> list[Tensor]:
         keeping = [question for question in questions if not replaces_backbone(question.task)]
@@ -92,8 +99,7 @@ class Inference:
         return [self._network(question) for question in questions]
 
     def _network(self, question: Question) -> Tensor:
-        images = self.upload(question.pixels)
-        parts = torch.split(images, self.rows_a_pass)
+        parts = self._passes(question.pixels)
         return torch.cat([functional_call(self.network, dict(question.task), (part,)) for part in parts])
 
     def networks_together(self, questions: Sequence[Question]) -> list[Tensor]:

@@ -81,7 +81,7 @@ class InlineEngine:
         except BaseException:
             self._state = "stopped"
             raise
-        self._scheduler.batch_rows = worker.batch_rows
+        self._scheduler.batch_rows = worker.rows_a_pass
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._serve, args=(worker, loop), name="engine", daemon=True)
         self._thread.start()

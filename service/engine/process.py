@@ -28,7 +28,9 @@ from service.engine.base import (
     SimilarityRequest,
     Tell,
 )
+from service.engine.cpus import used_cpu_s
 from service.engine.messages import Counters, WorkerOptions
+from service.engine.vigil import Vigil
 from service.engine.worker_process import WorkerProcess
 from service.errors import EngineNotReady, SetupError, WorkerDied
 from service.telemetry import log_failure
@@ -49,8 +51,10 @@ class Patience:
     """How long a process engine waits for what.
 
     Attributes:
-        hang_s: a worker that owes an answer and gives no sign for this long is killed. A sign comes between the
-            steps of an adaptation and between batches, seconds apart on the slowest machine we know.
+        hang_s: a worker that owes an answer, gives no sign for this long and does not compute either is killed. A
+            sign comes between the steps of an adaptation and between passes of a prediction, a quarter of a second
+            apart on an idle machine.
+        stuck_s: the same for a worker that computes all the time.
         start_s: the same for a worker that starts: until torch is imported and the base models are loaded.
         start_attempts: how often `start` tries while the worker dies without saying why.
         restart_s: a request waits this long for a worker that is being restarted.
@@ -62,6 +66,7 @@ class Patience:
     """
 
     hang_s: float = 60.0
+    stuck_s: float = 600.0
     start_s: float = 180.0
     start_attempts: int = 3
     restart_s: float = 15.0
@@ -281,12 +286,19 @@ class ProcessEngine:
         return worker
 
     async def _watch(self, worker: WorkerProcess) -> None:
-        """Kill a worker that gives no sign; a second look spares one whose signs this loop was too busy to read."""
-        looks = 0
-        while looks < 2:
+        """Kill a worker that hangs."""
+        loop = asyncio.get_running_loop()
+        vigil = Vigil(stuck_s=self._patience.stuck_s)
+        is_hung = False
+        while not is_hung:
             await asyncio.sleep(self._patience.hang_s / 4)
-            limit_s = self._patience.hang_s if worker.ready.done() else self._patience.start_s
-            looks = looks + 1 if worker.silence_s > limit_s else 0
+            is_hung = vigil.is_hung(
+                loop.time(),
+                silence_s=worker.silence_s,
+                # A thread that waits for a card spins, so there it says nothing.
+                used_s=None if worker.device.startswith("cuda") else used_cpu_s(worker.pid),
+                hang_s=self._patience.hang_s if worker.ready.done() else self._patience.start_s,
+            )
         _log.error("the worker (process %d) gave no sign for %.0f s and is killed", worker.pid, worker.silence_s)
         worker.kill()
 

@@ -155,7 +155,7 @@ def _serve(wire: Wire, inbox: Inbox, options: WorkerOptions) -> None:
     worker = Worker(options, store=FileArtifacts(Path(options.artifacts_root)))
     wire.progress()
     worker.warm_up(progress=wire.progress)
-    inbox.scheduler.batch_rows = worker.batch_rows
+    inbox.scheduler.batch_rows = worker.rows_a_pass
     wire.send(Frame("ready", {"device": worker.device_name, "base_models": worker.base_models}))
     _log.info("the worker is ready on %s with %d base models", worker.device_name, len(worker.base_models))
     Serving(worker, inbox.scheduler, reply=wire.reply, progress=wire.progress, tell=wire.tell).run()

@@ -24,7 +24,8 @@ class Serving:
 
     Predictions and adaptations take turns, and predictions also run between the steps of an adaptation: every
     prediction that waits when its turn comes is answered before the next step. So a prediction waits for one step
-    at most, and a stream of predictions never keeps an adaptation from moving.
+    at most, and a stream of predictions never keeps an adaptation from moving. In the same way predictions of a few
+    images pass between the passes of one of many.
 
     Args:
         reply: takes answers that are ready at the same time; called in the thread of `run`.
@@ -60,17 +61,23 @@ class Serving:
             if (entry := self._scheduler.take_adaptation()) is not None:
                 self._finish([entry], [self._adapted(entry)])
 
-    def _run_predictions(self) -> None:
+    def _run_predictions(self, *, small_only: bool = False) -> None:
         """Answer the predictions that wait at this moment; those that come meanwhile have their turn later."""
         waiting = self._scheduler.waiting_predictions()
         while waiting > 0:
-            batch = self._scheduler.take_batch()
+            batch = self._scheduler.take_batch(small_only=small_only)
             self._finish(batch.expired, [DeadlineExceeded("the worker came to it too late")] * len(batch.expired))
             if not batch.entries:
                 return
             requests = [entry.request for entry in batch.entries if not isinstance(entry.request, AdaptRequest)]
-            self._finish(batch.entries, self._worker.answer_batch(requests))
+            pause = self._progress if small_only else self._between_passes
+            self._finish(batch.entries, self._worker.answer_batch(requests, pause=pause))
             waiting -= len(batch.entries) + len(batch.expired)
+
+    def _between_passes(self) -> None:
+        self._progress()
+        if self._scheduler.waiting_predictions():
+            self._run_predictions(small_only=True)
 
     def _adapted(self, entry: Entry) -> Outcome:
         assert isinstance(entry.request, AdaptRequest)

@@ -33,15 +33,11 @@ from service.engine.cache import ByteCache
 from service.engine.cpus import usable_cpus
 from service.engine.inference import Inference, Question
 from service.engine.messages import Counters, WorkerOptions
+from service.engine.pacing import MOST_ROWS, paced
 from service.engine.similarity import directions, gathered_directions, similarities
 from service.errors import BaseModelGone, ConfigurationError, InvalidRequest, ServiceError, Unavailable
 from service.metalearning.learners.base import Pause, TaskParameters, no_pause
 from service.metalearning.serialization import BaseModel, load_base_model, task_from_bytes, task_to_bytes
-
-BATCH_ROWS = {"cpu": 32, "cuda": 256}
-"""Most images in a pass. CPU: an image of a Conv-4 was seen to cost 164 us alone, 38 in a pass of 16, 31 to 41 in
-one of 32, up to 76 in one of 64, which no longer fits the processor's cache. GPU: large enough to fill a card, small
-enough that what comes next does not wait long."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +55,6 @@ class Worker:
 
     def __init__(self, options: WorkerOptions, *, store: ArtifactStore) -> None:
         self._device = _chosen_device(options.device)
-        self.batch_rows = BATCH_ROWS[self._device.type]
         self._store = store
         models = [load_base_model(Path(path)) for path in options.base_model_files]
         self._models = {model.digest: self._on_device(model) for model in models}
@@ -78,9 +73,17 @@ class Worker:
         """Digests of the loaded base models."""
         return tuple(self._models)
 
+    def rows_a_pass(self, base_model: str) -> int:
+        """Most images of this base model that go through the network at once; 1 if it is not loaded."""
+        adaptation = self._models.get(base_model)
+        return adaptation.inference.rows_a_pass if adaptation else 1
+
     def warm_up(self, *, progress: Callable[[], None] = no_pause) -> None:
-        """Adapt and predict once with each base model, so that no client pays for first-time work; stores nothing."""
-        for digest, adaptation in self._models.items():
+        """Adapt and predict once with each base model, so that no client pays for first-time work; stores nothing.
+
+        What an image costs here and now says how many go through a network in a pass: no longer than `pacing.PASS_S`.
+        """
+        for digest, adaptation in list(self._models.items()):
             since = time.perf_counter()
             header = adaptation.base_model.header
             pixels = np.zeros((2, header.input.channels, header.input.side_px, header.input.side_px), np.uint8)
@@ -88,7 +91,11 @@ class Worker:
             task = adaptation.run(request, pause=progress).task
             adaptation.inference.probabilities([Question(task, pixels[:1])])
             progress()
-            _log.info("base model %s is warm after %.1f s", header.id, time.perf_counter() - since)
+            inference = paced(adaptation.inference, Question(task, pixels))
+            self._models[digest] = replace(adaptation, inference=inference)
+            progress()
+            warm_s = time.perf_counter() - since
+            _log.info("base model %s is warm after %.1f s: %d images a pass", header.id, warm_s, inference.rows_a_pass)
 
     def adapt(self, request: AdaptRequest, *, pause: Pause = no_pause, tell: Tell = untold) -> AdaptResult:
         """Adapt, store and cache a task model; the timing `queue` is left to the caller.
@@ -116,15 +123,22 @@ class Worker:
         )
 
     def answer_batch(
-        self, requests: Sequence[PredictRequest | SimilarityRequest | DirectionsRequest]
+        self, requests: Sequence[PredictRequest | SimilarityRequest | DirectionsRequest], *, pause: Pause = no_pause
     ) -> list[Probabilities | Similarities | Directions | ServiceError]:
         """As `predict_batch`, for requests of every kind."""
         predictions = [request for request in requests if isinstance(request, PredictRequest)]
-        answers = iter(self.predict_batch(predictions))
-        return [next(answers) if isinstance(each, PredictRequest) else self._compared(each) for each in requests]
+        answers = iter(self.predict_batch(predictions, pause=pause))
+        return [next(answers) if isinstance(each, PredictRequest) else self._compared(each, pause) for each in requests]
 
-    def predict_batch(self, requests: Sequence[PredictRequest]) -> list[Probabilities | ServiceError]:
-        """The answer to each request, or what is wrong with it; one that fails does not touch the others."""
+    def predict_batch(
+        self, requests: Sequence[PredictRequest], *, pause: Pause = no_pause
+    ) -> list[Probabilities | ServiceError]:
+        """The answer to each request, or what is wrong with it; one that fails does not touch the others.
+
+        Args:
+            requests: of any base models and tasks.
+            pause: called between passes.
+        """
         outcomes: dict[int, Probabilities | ServiceError] = {}
         questions: dict[str, dict[int, Question]] = {}
         for index, request in enumerate(requests):
@@ -137,7 +151,8 @@ class Worker:
             else:
                 questions.setdefault(request.base_model, {})[index] = question
         for base_model, group in questions.items():
-            answers = self._answers(self._models[base_model].inference, list(group.values()))
+            inference = replace(self._models[base_model].inference, pause=pause)
+            answers = self._answers(inference, list(group.values()))
             outcomes |= zip(group, answers, strict=True)
         return [outcomes[index] for index in range(len(requests))]
 
@@ -156,7 +171,7 @@ class Worker:
 
     def _on_device(self, model: BaseModel) -> Adaptation:
         network = model.network.to(self._device).eval()
-        inference = Inference(network, model.header.scaling, self._device, self.batch_rows)
+        inference = Inference(network, model.header.scaling, self._device, MOST_ROWS[self._device.type])
         return Adaptation(model, inference, self._store)
 
     def _adaptation(self, digest: str) -> Adaptation:
@@ -182,16 +197,19 @@ class Worker:
         task = self._cache.get(request.artifact, lambda: self._parsed(self._store.get(request.artifact)))
         return Question(task, request.pixels, request.request_id)
 
-    def _compared(self, request: SimilarityRequest | DirectionsRequest) -> Similarities | Directions | ServiceError:
+    def _compared(
+        self, request: SimilarityRequest | DirectionsRequest, pause: Pause
+    ) -> Similarities | Directions | ServiceError:
         """The answer, or what is wrong with the request."""
         token = telemetry.set_request_id(request.request_id)
         try:
             adaptation = self._adaptation(request.base_model)
             _check_pixels(adaptation.base_model, request.pixels)
             tables = partial(self._directions, adaptation=adaptation)
+            inference = replace(adaptation.inference, pause=pause)
             if isinstance(request, DirectionsRequest):
-                return gathered_directions(request, adaptation.inference, tables)
-            return similarities(request, adaptation.inference, tables)
+                return gathered_directions(request, inference, tables)
+            return similarities(request, inference, tables)
         except Exception as error:
             if is_fatal(error):
                 raise

@@ -124,7 +124,7 @@ class SameConv(nn.Conv2d):
         """Maps of ceil(side / stride)."""
         if self.stride[0] > 1:
             images = F.pad(images, [*self._sides(images.shape[3]), *self._sides(images.shape[2])])
-        return F.relu6(super().forward(images))
+        return F.relu6(super().forward(images), inplace=True)
 
     def _sides(self, side_px: int) -> tuple[int, int]:
         kernel, stride = self.kernel_size[0], self.stride[0]

@@ -68,11 +68,14 @@ class EfficientNetEnsemble(nn.Module):
 
     def pooled(self, images: Images) -> list[OfMember]:
         """For each member the features that it pooled, neither centred nor of one length."""
-        shrinkings = [self.get_buffer(f"shrinking_{index}") for index in range(len(self.lites))]
-        return [
-            lite.pooled(shrinking @ images @ shrinking.T if len(shrinking) < images.shape[-1] else images)
-            for lite, shrinking in zip(self.lites, shrinkings, strict=True)
-        ]
+        at_side = {images.shape[-1]: images}
+        pooled = []
+        for index, lite in enumerate(self.lites):
+            shrinking = self.get_buffer(f"shrinking_{index}")
+            if len(shrinking) not in at_side:
+                at_side[len(shrinking)] = shrinking @ images @ shrinking.T
+            pooled.append(lite.pooled(at_side[len(shrinking)]))
+        return pooled
 
     def joined(self, pooled: Sequence[OfMember]) -> Features:
         """What `pooled` gave, centred, beside each other, each member with the same share of the length."""

@@ -26,7 +26,7 @@ def adaptation(number: int) -> Entry:
 
 
 def scheduler_with(*entries: Entry, batch_rows: int = 8) -> Scheduler:
-    scheduler = Scheduler(batch_rows=batch_rows, clock=Clock())
+    scheduler = Scheduler(batch_rows=lambda _: batch_rows, clock=Clock())
     for entry in entries:
         scheduler.submit(entry)
     return scheduler
@@ -52,6 +52,13 @@ def test_a_request_larger_than_a_batch_runs_alone() -> None:
     scheduler = scheduler_with(prediction(1, rows=20), prediction(2))
     assert numbers(scheduler.take_batch().entries) == [1]
     assert numbers(scheduler.take_batch().entries) == [2]
+
+
+def test_a_look_for_small_requests_leaves_the_large_one_where_it_is() -> None:
+    scheduler = scheduler_with(prediction(1, rows=20), prediction(2), prediction(3))
+    assert numbers(scheduler.take_batch(small_only=True).entries) == [2, 3]
+    assert scheduler.take_batch(small_only=True).entries == []
+    assert numbers(scheduler.take_batch().entries) == [1]
 
 
 def test_a_batch_has_one_base_model_and_the_oldest_request_chooses_it() -> None:
