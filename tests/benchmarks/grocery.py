@@ -80,7 +80,7 @@ class Unbalanced:
 
 
 def read_kinds(
-    base: BaseModel, data: Path, *, only: Collection[str] | None = None, most_queries: int | None = None
+    base: BaseModel, data: Path, *, only: Collection[str] | None = None, most: tuple[int, int] | None = None
 ) -> Kinds:
     """Features of the photographs, by kind and use; kinds in the order of their names.
 
@@ -88,7 +88,7 @@ def read_kinds(
         base: the base model.
         data: the folder of grocery_store_84.zip.
         only: names of the kinds; all by default.
-        most_queries: how many queries of a kind are read; all by default.
+        most: how many photographs of a kind are read, for its support and as queries; all by default.
     """
     found: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
     with zipfile.ZipFile(data / "grocery_store_84.zip") as archive, torch.inference_mode():
@@ -96,8 +96,9 @@ def read_kinds(
             kind, use = str(PurePosixPath(path).parent), PurePosixPath(path).name.partition("_")[0]
             if use not in {"train", "test"} or not path.endswith(".jpg") or (only is not None and kind not in only):
                 continue
-            rows = found.setdefault(kind, ([], []))[use == "test"]
-            if use == "train" or most_queries is None or len(rows) < most_queries:
+            is_query = use == "test"
+            rows = found.setdefault(kind, ([], []))[is_query]
+            if most is None or len(rows) < most[is_query]:
                 rows.append(_read_features(base, archive.read(path)))
     return Kinds(*(tuple(torch.cat(rows) for rows in of_use) for of_use in zip(*found.values(), strict=True)))
 

@@ -19,20 +19,7 @@ from service.metalearning.serialization import BaseModel, load_base_model
 from tests.benchmarks.grocery import Kinds, read_kinds, unbalanced_tasks
 
 PHOTO = Path(__file__).resolve().parents[2] / "service" / "base_models" / "photo.safetensors"
-LOOK_ALIKES = (
-    "Anjou",
-    "Conference",
-    "Golden-Delicious",
-    "Granny-Smith",
-    "Kaiser",
-    "Orange",
-    "Pink-Lady",
-    "Red-Delicious",
-    "Regular-Tomato",
-    "Royal-Gala",
-    "Satsumas",
-    "Vine-Tomato",
-)
+LOOK_ALIKES = ("Golden-Delicious", "Granny-Smith", "Pink-Lady", "Red-Delicious", "Royal-Gala")
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +38,8 @@ def ridge(photo: BaseModel) -> HeadLearner:
 
 @pytest.fixture(scope="module")
 def look_alikes(photo: BaseModel, shared_data: Path) -> Kinds:
-    """Features of apples, pears, oranges and tomatoes."""
-    return read_kinds(photo, shared_data, only=LOOK_ALIKES, most_queries=12)
+    """Features of 34 apples of each of five kinds to adapt on, and 8 to ask for."""
+    return read_kinds(photo, shared_data, only=LOOK_ALIKES, most=(34, 8))
 
 
 def test_the_checkpoint_holds_what_was_learned_and_nothing_of_the_packages() -> None:
@@ -107,8 +94,7 @@ def test_five_photographs_of_each_of_five_groceries_tell_them_apart(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize(("few", "many", "n_kinds"), [(3, 20, 1), (3, 100, 3), (8, 500, 11)])
+@pytest.mark.parametrize(("few", "many", "n_kinds"), [(3, 20, 1), (3, 100, 3)])
 def test_more_images_of_the_other_kinds_do_no_harm(
     ridge: HeadLearner, look_alikes: Kinds, few: int, many: int, n_kinds: int
 ) -> None:
