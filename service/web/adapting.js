@@ -4,7 +4,7 @@ import { call, pause, request } from "./api.js";
 import { announce, byId, count, duration, h, inWords, say } from "./dom.js";
 import { confirm } from "./dialogs.js";
 import { copyTask } from "./copies.js";
-import { nExamples, on, state, tell, whyNotAdaptable } from "./state.js";
+import { nTakenIn, on, state, tell, whyNotAdaptable } from "./state.js";
 import { keepScreen, open, refresh, taskId } from "./task.js";
 import { isSending, whenSent } from "./uploads.js";
 
@@ -61,7 +61,7 @@ async function follow() {
  * @param {number} began
  */
 async function finish(id, number, began) {
-  const [nUsed, older] = [nExamples(), state.task?.current_version];
+  const [nUsed, older] = [nTakenIn(), state.task?.current_version];
   const progress = byId("adapt-progress");
   progress.hidden = false;
   const show = (/** @type {string} */ what) => say(byId("adapt-message"), `${what} ${duration(performance.now() - began)}${older ? `; version ${older} answers meanwhile` : ""}`);
@@ -70,7 +70,7 @@ async function finish(id, number, began) {
     const version = await watch(id, number, (share) => { if (share) progress.value = share; });
     if (state.task?.id !== id) return;
     if (version.state === "failed") throw new Error(version.error?.detail ?? "the adaptation failed");
-    state.isChanged = nExamples() !== nUsed;
+    state.isChanged = nTakenIn() !== nUsed;
     await refresh();
     const sentence = `Version ${number} is ready: adapted to ${count(version.report?.n_support ?? nUsed, "example")} in ${duration(performance.now() - began)}.`;
     say(byId("adapt-message"), sentence, "good");
@@ -119,7 +119,7 @@ function update() {
   const button = byId("adapt");
   const why = whyNotAdaptable();
   button.disabled = why !== "" || isAdapting;
-  button.textContent = why ? "Adapt" : `Adapt to ${count(nExamples(), "example")}`;
+  button.textContent = why ? "Adapt" : `Adapt to ${count(nTakenIn(), "example")}`;
   button.classList.toggle("is-due", !why && (state.isChanged || state.versions.length === 0));
   const newest = state.versions[0];
   const hint = why || (newest?.state === "failed" && !isAdapting ? `Version ${newest.number} failed: ${newest.error?.detail}` : "");

@@ -3,7 +3,7 @@
 import { byId, count, h, inWords, say } from "./dom.js";
 import { Capture } from "./capture.js";
 import { confirm } from "./dialogs.js";
-import { addFiles, addFolders, removeClass, removeExamples, renameClass, saveExamples } from "./examples.js";
+import { addFiles, addFolders, leaveOut, removeClass, removeExamples, renameClass, saveExamples } from "./examples.js";
 import { acceptChoice, acceptDrops } from "./files.js";
 import { currentVersion, on, state } from "./state.js";
 import { addClass } from "./task.js";
@@ -103,6 +103,7 @@ class Card {
     this.find(".choose").addEventListener("click", () => this.find(".files").click());
     this.find(".draw").addEventListener("click", () => this.capture.toggle("pad", this.shown.label));
     this.find(".webcam").addEventListener("click", () => this.capture.toggle("camera", this.shown.label));
+    this.find(".leave-out").addEventListener("click", () => this.act(() => leaveOut(this.shown, !this.shown.isLeftOut)));
     this.find(".save").addEventListener("click", () => this.act(() => saveExamples([this.shown], `${this.shown.label}.zip`)));
     this.find(".remove-all").addEventListener("click", () => this.act(() => this.removeAll()));
     this.find(".remove-class").addEventListener("click", () => this.act(() => this.removeClass()));
@@ -175,10 +176,21 @@ class Card {
     if (document.activeElement !== this.name && !this.isRenaming) this.name.value = label;
     this.element.setAttribute("aria-label", `Class ${label}`);
     this.number.textContent = n_waiting > 0 ? `${examples.length} + ${n_waiting} on the way` : count(examples.length, "example");
+    this.showLeftOut();
     for (const button of this.element.querySelectorAll("[data-name]")) {
       button.setAttribute("aria-label", `${/** @type {HTMLElement} */ (button).dataset.name} ${label}`);
     }
     this.updateTiles();
+  }
+
+  showLeftOut() {
+    const { isLeftOut, examples } = this.shown;
+    const button = this.find(".leave-out");
+    this.element.classList.toggle("is-left-out", isLeftOut);
+    this.find(".left-out").hidden = !isLeftOut;
+    button.textContent = isLeftOut ? "Take in again" : "Leave out when adapting";
+    button.dataset.name = isLeftOut ? "Take in again class" : "Leave out when adapting class";
+    button.disabled = examples.length === 0;
   }
 
   updateTiles() {

@@ -19,7 +19,10 @@ export async function copyTask(baseModel, { keeps }) {
     const body = { ...(name && { name }), ...(baseModel && { base_model: baseModel }) };
     const made = await call("POST", "/v1/tasks", { json: body, once: true });
     keepLabels(made.id, state.classes.map((each) => each.label));
-    for (const { label, examples } of state.classes) await copyExamples(old, made.id, label, examples);
+    for (const { label, examples, isLeftOut } of state.classes) {
+      await copyExamples(old, made.id, label, examples);
+      if (isLeftOut) await call("PATCH", `/v1/tasks/${made.id}/classes/${encodeURIComponent(label)}`, { json: { is_left_out: true } });
+    }
     if (!keeps) await remove(old);
     return made.id;
   });
@@ -35,7 +38,7 @@ async function copyExamples(from, to, label, examples) {
   const items = [];
   for (const example of examples) {
     const blob = await (await request("GET", `/v1/tasks/${from}/examples/${example.id}`)).blob();
-    items.push({ file: new File([blob], example.filename ?? "example", { type: blob.type }), label });
+    items.push({ file: new File([blob], example.filename ?? "example", { type: blob.type }), label, group: example.group });
   }
   await sendExamples(`/v1/tasks/${to}/examples`, items, ({ refused }) => {
     if (refused.length > 0) throw new Error(refused[0].detail);

@@ -1,4 +1,4 @@
-// What is done with the examples of a class: add, remove, move to another class, rename the class, save as files.
+// What is done with classes and their examples: add, remove, move to another class, rename, leave out, save as files.
 
 import { call, request } from "./api.js";
 import { announce, count, inWords, save } from "./dom.js";
@@ -96,23 +96,33 @@ export async function removeClass(gone) {
 }
 
 /**
- * Gives a class another name; its examples are stored again under it, then the old ones are removed.
+ * Gives a class another name.
  * @param {Class} named
  * @param {string} label
  */
 export async function renameClass(named, label) {
   if (state.classes.some((each) => each !== named && each.label === label)) throw new Error(`there is a class ${label} already`);
-  if (named.examples.length + named.n_waiting > 0) {
-    await inLine(async () => {
-      await relabel(named.examples, named, label);
-      named.label = label;
-    });
-    examplesChanged();
-  } else {
+  await inLine(async () => {
+    if (named.examples.length > 0) await changeClass(named, { label });
     named.label = label;
+    for (const example of named.examples) example.label = label;
+  });
+  if (named.examples.length > 0) examplesChanged();
+  else {
     keepScreen();
     tell("examples");
   }
+}
+
+/**
+ * Leaves a class out of adaptations, or takes it in again; its examples stay.
+ * @param {Class} changed
+ * @param {boolean} isLeftOut
+ */
+export async function leaveOut(changed, isLeftOut) {
+  await inLine(() => changeClass(changed, { is_left_out: isLeftOut }));
+  changed.isLeftOut = isLeftOut;
+  examplesChanged();
 }
 
 /**
@@ -122,7 +132,11 @@ export async function renameClass(named, label) {
  * @param {Class} to
  */
 export async function moveExample(id, from, to) {
-  await inLine(() => relabel(from.examples.filter((example) => example.id === id), to, to.label, from)).finally(examplesChanged);
+  const path = `/v1/tasks/${await taskId()}/examples/${id}`;
+  const moved = await inLine(() => call("PATCH", path, { json: { label: to.label } }));
+  from.examples = from.examples.filter((example) => example.id !== id);
+  to.examples.push(moved);
+  examplesChanged();
 }
 
 /**
@@ -144,37 +158,11 @@ export async function saveExamples(classes, filename) {
 }
 
 /**
- * Stores examples once more under a label, then removes them as they were.
- * @param {import("./state.js").Example[]} examples
- * @param {Class} to
- * @param {string} label
- * @param {Class} [from] where they are now
+ * @param {Class} changed
+ * @param {{label?: string, is_left_out?: boolean}} changes
  */
-async function relabel(examples, to, label, from = to) {
-  if (examples.length === 0) return;
-  const task = await taskId();
-  const originals = new Map();
-  for (const example of examples) {
-    const blob = await (await request("GET", `/v1/tasks/${task}/examples/${example.id}`)).blob();
-    const file = new File([blob], example.filename ?? example.id, { type: blob.type });
-    originals.set(file, example.id);
-  }
-  const items = Array.from(originals.keys(), (file) => ({ file, label }));
-  /** @type {string[]} */
-  const problems = [];
-  const done = new Set();
-  await sendExamples(`/v1/tasks/${task}/examples`, items, ({ stored, refused }) => {
-    problems.push(...refused.map(({ detail }) => detail));
-    for (const { item, example } of stored) {
-      keep(to, example, item.file);
-      done.add(originals.get(item.file));
-    }
-  });
-  for (const id of done) {
-    await call("DELETE", `/v1/tasks/${task}/examples/${id}`);
-    from.examples = from.examples.filter((example) => example.id !== id);
-  }
-  if (problems.length > 0) throw new Error(problems[0]);
+async function changeClass(changed, changes) {
+  state.task = await call("PATCH", `/v1/tasks/${await taskId()}/classes/${encodeURIComponent(changed.label)}`, { json: changes });
 }
 
 /**

@@ -69,7 +69,7 @@ function key() {
 }
 
 function labels() {
-  return state.classes.map((each) => each.label);
+  return state.classes.filter((each) => !each.isLeftOut).map((each) => each.label);
 }
 
 function baseModel() {

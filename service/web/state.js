@@ -1,10 +1,10 @@
 // What the page knows: the open task and the service. Parts of the page listen for what changed.
 
 /**
- * @typedef {{id: string, label: string, filename: string | null, media_type: string, width_px: number, height_px: number}} Example
- * @typedef {{label: string, examples: Example[], n_waiting: number}} Class a class on the screen; the service knows it once it has an example
+ * @typedef {{id: string, label: string, filename: string | null, group: string | null, media_type: string, width_px: number, height_px: number}} Example
+ * @typedef {{label: string, examples: Example[], n_waiting: number, isLeftOut: boolean}} Class a class on the screen; the service knows it once it has an example
  * @typedef {{number: number, state: string, learner: string, base_model: string, settings: any, report: any, timings_ms: Record<string, number>, error: {detail: string} | null, created_at: string}} Version
- * @typedef {{id: string, name: string | null, state: string, base_model: string | null, learner: string | null, classes: {label: string, n_examples: number}[], n_examples: number, current_version: number | null, pending_version: number | null, threshold?: number | null, created_at: string}} Task
+ * @typedef {{id: string, name: string | null, state: string, base_model: string | null, learner: string | null, classes: {label: string, n_examples: number, is_left_out: boolean}[], n_examples: number, current_version: number | null, pending_version: number | null, threshold?: number | null, created_at: string}} Task
  * @typedef {"task" | "examples" | "versions" | "tried"} Change `task`: another one is open; `examples`: they or the classes changed
  */
 
@@ -47,6 +47,16 @@ export function nExamples() {
   return state.classes.reduce((sum, each) => sum + each.examples.length, 0);
 }
 
+/** The classes that an adaptation takes in. @returns {Class[]} */
+export function takenIn() {
+  return state.classes.filter((each) => each.examples.length > 0 && !each.isLeftOut);
+}
+
+/** How many examples an adaptation takes in. */
+export function nTakenIn() {
+  return takenIn().reduce((sum, each) => sum + each.examples.length, 0);
+}
+
 /** The version that answers, if any does. @returns {Version | null} */
 export function currentVersion() {
   return state.versions.find((version) => version.number === state.task?.current_version) ?? null;
@@ -54,7 +64,8 @@ export function currentVersion() {
 
 /** Why the task cannot be adapted yet; empty if it can. */
 export function whyNotAdaptable() {
-  const filled = state.classes.filter((each) => each.examples.length > 0).length;
-  if (filled >= 2) return "";
-  return filled === 1 ? "One more class needs an example." : "Give at least two classes an example each.";
+  const n = takenIn().length;
+  if (n >= 2) return "";
+  if (state.classes.some((each) => each.isLeftOut)) return "At least two classes must be taken in; take one in again.";
+  return n === 1 ? "One more class needs an example." : "Give at least two classes an example each.";
 }

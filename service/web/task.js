@@ -2,7 +2,7 @@
 
 import { all, call } from "./api.js";
 import { dropDraft, dropLabels, keepDraft, keepLabels, readDraft, readLabels } from "./drafts.js";
-import { nExamples, state, tell } from "./state.js";
+import { nExamples, nTakenIn, state, takenIn, tell } from "./state.js";
 
 /** @typedef {import("./state.js").Class} Class */
 
@@ -39,7 +39,8 @@ export async function open(id) {
   Object.assign(state, { task, name: task.name ?? "", baseModel: "", versions });
   state.classes = Array.from(labels, emptyClass);
   for (const example of examples) classOf(example.label).examples.push(example);
-  state.isChanged = hasChangedSince(versions[0], examples);
+  for (const { label, is_left_out } of task.classes) classOf(label).isLeftOut = is_left_out;
+  state.isChanged = hasChangedSince(versions[0]);
   creating = Promise.resolve(id);
   address(id);
   tell("task", "examples", "versions");
@@ -110,6 +111,7 @@ export function addClass() {
 /** What the examples no longer are after this: those of the newest version. */
 export function examplesChanged() {
   state.isChanged = true;
+  for (const each of state.classes) each.isLeftOut &&= each.examples.length > 0; // the service forgets an empty class
   keepScreen();
   tell("examples");
 }
@@ -142,19 +144,20 @@ async function create() {
 
 /** @param {string} label @returns {Class} */
 function emptyClass(label) {
-  return { label, examples: [], n_waiting: 0 };
+  return { label, examples: [], n_waiting: 0, isLeftOut: false };
 }
 
 /**
- * Whether the examples are others than those of a version, as far as counts and dates tell.
+ * Whether what would be adapted to is something else than for a version, as far as names, counts and dates tell.
  * @param {import("./state.js").Version | undefined} version
- * @param {any[]} examples
  */
-function hasChangedSince(version, examples) {
-  if (!version) return examples.length > 0;
-  const told = version.report?.n_support ?? version.report?.n_examples;
-  const isOlder = examples.some((example) => example.created_at > version.created_at);
-  return isOlder || (typeof told === "number" && told !== examples.length);
+function hasChangedSince(version) {
+  if (!version) return nTakenIn() > 0;
+  const told = version.report?.classes;
+  const isNewer = takenIn().some((each) => each.examples.some((example) => example.created_at > version.created_at));
+  if (isNewer || !told) return isNewer;
+  const counts = new Map(told.map((/** @type {any} */ each) => [each.label, each.n_examples]));
+  return counts.size !== takenIn().length || takenIn().some((each) => counts.get(each.label) !== each.examples.length);
 }
 
 /** @param {string} id */

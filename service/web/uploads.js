@@ -7,7 +7,7 @@ const PART_FILES = 16;
 const PART_BYTES = 24 * 2 ** 20;
 
 /**
- * @typedef {{file: File, label: string}} Item
+ * @typedef {{file: File, label: string, group?: string | null}} Item
  * @typedef {{item: Item, detail: string}} Refused
  * @typedef {{stored: {item: Item, example: any}[], refused: Refused[]}} Outcome
  */
@@ -99,6 +99,7 @@ export function labelledForm(items) {
     form.append("files", file, file.name);
     form.append("labels", label);
   }
+  if (items.some(({ group }) => group)) for (const { group } of items) form.append("groups", group ?? "");
   return form;
 }
 

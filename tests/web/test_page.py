@@ -11,7 +11,7 @@ from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.api.toy_service import create, png
+from tests.api.toy_service import create, field, png
 from tests.web.page import CROSS, SQUARE, Page, value
 
 CAMERA_PRESS_S = 0.7
@@ -45,6 +45,11 @@ def zipped(folder: Path, files: dict[str, bytes]) -> Path:
 def statuses(page: Page) -> set[str]:
     """The refusals that the browser itself writes into its console."""
     return {line.rpartition("status of ")[2] for line in page.complaints()}
+
+
+def choose_in_menu(page: Page, label: str, selector: str) -> None:
+    page.card(label).find_element(By.CSS_SELECTOR, ".menu summary").click()
+    page.card(label).find_element(By.CSS_SELECTOR, selector).click()
 
 
 def test_two_symbols_drawn_three_times_each_are_told_apart(page: Page) -> None:
@@ -175,8 +180,7 @@ def test_a_class_of_a_ready_task_is_renamed_added_and_removed(page: Page, client
     page.click("#add-class")
     page.choose_files("Class 3", quarter(tmp_path, 2, 1))
     page.wait_for(lambda: page.classes().get("Class 3") == "1 example")
-    page.card("top left").find_element(By.CSS_SELECTOR, ".menu summary").click()
-    page.card("top left").find_element(By.CSS_SELECTOR, ".remove-class").click()
+    choose_in_menu(page, "top left", ".remove-class")
     page.click("#confirm-yes")
     page.wait_for(lambda: page.classes() == {"north east": "3 examples", "Class 3": "1 example"})
     page.adapt(version=2)
@@ -221,3 +225,30 @@ def test_an_address_of_no_task_is_told_and_leaves_a_fresh_page(page: Page, addre
     assert "task" in page.text("#page-message")
     assert page.classes() == {"Class 1": "0 examples", "Class 2": "0 examples"}
     assert statuses(page) <= {"404 (Not Found)"}
+
+
+def test_a_renamed_class_keeps_the_groups_of_its_examples(page: Page, client: httpx.Client) -> None:
+    task = create(client, *(field("groups", f"burst {n // 2}") for n in range(6)))
+    page.open(task["id"])
+    page.name_class("top right", "north east")
+    page.wait_for(lambda: page.text("#adapt-hint") == "Examples changed since the last version.")
+    examples = client.get(f"/v1/tasks/{task['id']}/examples").json()["items"]
+    assert [(each["label"], each["group"]) for each in examples[3:]] == [
+        ("north east", "burst 1"),
+        ("north east", "burst 2"),
+        ("north east", "burst 2"),
+    ]
+
+
+def test_a_class_is_left_out_of_the_next_version_and_taken_in_again(page: Page, client: httpx.Client) -> None:
+    page.open(create(client, n_way=3)["id"])
+    choose_in_menu(page, "top right", ".leave-out")
+    page.wait_for(lambda: page.text("#adapt") == "Adapt to 6 examples")
+    page.reload()
+    assert page.texts(".is-left-out .left-out") == ["left out"]
+    page.adapt(version=2)
+    assert "top right" not in page.text("#report-body")
+    choose_in_menu(page, "top right", ".leave-out")
+    page.wait_for(lambda: page.text("#adapt") == "Adapt to 9 examples" and not page.all(".is-left-out"))
+    page.adapt(version=3)
+    assert "top right" in page.text("#report-body")
