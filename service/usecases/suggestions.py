@@ -135,5 +135,6 @@ def _suggested(choice: Choice, upload: Upload) -> SuggestedImage:
     others = {0: "no labelled image is", 1: "one labelled image is"}.get(
         choice.n_labelled, f"{choice.n_labelled} labelled images are"
     )
-    detail = f"typical of {choice.n_alike} images that are like each other, and {others} like them"
+    alike = "like no other of these images" if choice.n_alike == 1 else f"typical of {choice.n_alike} that are alike"
+    detail = f"{alike}; {others} like {'it' if choice.n_alike == 1 else 'them'}"
     return SuggestedImage(choice.index, upload.filename, "typical", detail, choice.n_alike)

@@ -5,7 +5,7 @@ import { announce, byId, count, duration, h, inWords, say } from "./dom.js";
 import { confirm } from "./dialogs.js";
 import { copyTask } from "./copies.js";
 import { nTakenIn, on, state, tell, whyNotAdaptable } from "./state.js";
-import { keepScreen, open, refresh, taskId } from "./task.js";
+import { keepScreen, open, refresh, refreshExamples, taskId } from "./task.js";
 import { isSending, whenSent } from "./uploads.js";
 
 const POLL_MS = 150;
@@ -72,6 +72,7 @@ async function finish(id, number, began) {
     if (version.state === "failed") throw new Error(version.error?.detail ?? "the adaptation failed");
     state.isChanged = nTakenIn() !== nUsed;
     await refresh();
+    if (state.task?.store !== "images") await refreshExamples();
     const sentence = `Version ${number} is ready: adapted to ${count(version.report?.n_support ?? nUsed, "example")} in ${duration(performance.now() - began)}.`;
     say(byId("adapt-message"), sentence, "good");
     announce(sentence);

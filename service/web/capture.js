@@ -1,10 +1,15 @@
 // The part of a class card that makes pictures: a pad to draw on, or the camera. One of them is open at a time.
 
+import { pause } from "./api.js";
 import { Camera } from "./camera.js";
 import { h } from "./dom.js";
 import { Pad } from "./pad.js";
 
 const BURST_MS = 180;
+const LEAD_S = 3;
+const HANDS_FREE_S = 4;
+
+const HANDS_FREE = "Hands free";
 
 /** @type {Capture | null} */
 let opened = null;
@@ -85,8 +90,9 @@ export class Capture {
     const camera = new Camera();
     this.camera = camera;
     const hold = h("button", { type: "button", class: "primary", text: "Hold to take pictures", disabled: true, "aria-label": `Take a picture of ${label}; hold for more` });
-    this.place.append(camera.element, h("div", { class: "row" }, hold, camera.flipButton, this.closeButton()));
-    hold.disabled = !(await camera.start());
+    const handsFree = h("button", { type: "button", text: HANDS_FREE, disabled: true, "aria-label": `Hands free: take pictures of ${label} for ${HANDS_FREE_S} seconds, ${LEAD_S} seconds from now`, on: { click: () => this.takeHandsFree(handsFree, camera) } });
+    this.place.append(camera.element, h("div", { class: "row" }, hold, handsFree, camera.flipButton, this.closeButton()));
+    hold.disabled = handsFree.disabled = !(await camera.start());
     if (this.camera !== camera) camera.stop();
     made.byDrawing = false;
     this.holdToTake(hold, camera);
@@ -98,16 +104,7 @@ export class Capture {
    * @param {Camera} camera
    */
   holdToTake(button, camera) {
-    const press = async () => {
-      if (this.isPressed) return;
-      this.isPressed = true;
-      while (this.isPressed && camera.isOn) {
-        const picture = await camera.picture();
-        if (picture) this.add([picture]);
-        await new Promise((resolve) => setTimeout(resolve, BURST_MS));
-      }
-      this.isPressed = false;
-    };
+    const press = () => this.take(camera);
     const release = () => {
       this.isPressed = false;
     };
@@ -124,6 +121,35 @@ export class Capture {
     });
     button.addEventListener("keyup", (event) => isKey(event) && release());
     button.addEventListener("contextmenu", (event) => event.preventDefault());
+  }
+
+  /**
+   * Takes pictures for a while, after a moment to get before the camera.
+   * @param {HTMLElement} button
+   * @param {Camera} camera
+   */
+  async takeHandsFree(button, camera) {
+    if (button.textContent !== HANDS_FREE) return;
+    for (let left = LEAD_S; left > 0; left -= 1) {
+      button.textContent = `In ${left} s …`;
+      await pause(1000);
+    }
+    button.textContent = "Taking pictures …";
+    setTimeout(() => { this.isPressed = false; }, 1000 * HANDS_FREE_S);
+    await this.take(camera);
+    button.textContent = HANDS_FREE;
+  }
+
+  /** Takes pictures as long as it is pressed. @param {Camera} camera */
+  async take(camera) {
+    if (this.isPressed) return;
+    this.isPressed = true;
+    while (this.isPressed && camera.isOn) {
+      const picture = await camera.picture();
+      if (picture) this.add([picture]);
+      await pause(BURST_MS);
+    }
+    this.isPressed = false;
   }
 
   closeButton() {

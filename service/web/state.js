@@ -1,10 +1,10 @@
 // What the page knows: the open task and the service. Parts of the page listen for what changed.
 
 /**
- * @typedef {{id: string, label: string, filename: string | null, group: string | null, media_type: string, width_px: number, height_px: number}} Example
+ * @typedef {{id: string, label: string, filename: string | null, group: string | null, has_original: boolean, media_type: string, width_px: number, height_px: number}} Example
  * @typedef {{label: string, examples: Example[], n_waiting: number, isLeftOut: boolean}} Class a class on the screen; the service knows it once it has an example
  * @typedef {{number: number, state: string, learner: string, base_model: string, settings: any, report: any, timings_ms: Record<string, number>, error: {detail: string} | null, created_at: string}} Version
- * @typedef {{id: string, name: string | null, state: string, base_model: string | null, learner: string | null, classes: {label: string, n_examples: number, is_left_out: boolean}[], n_examples: number, current_version: number | null, pending_version: number | null, threshold?: number | null, created_at: string}} Task
+ * @typedef {{id: string, name: string | null, state: string, base_model: string | null, learner: string | null, classes: {label: string, n_examples: number, is_left_out: boolean}[], n_examples: number, current_version: number | null, pending_version: number | null, threshold?: number | null, store: string, expires_at: string | null, created_at: string}} Task
  * @typedef {"task" | "examples" | "versions" | "tried"} Change `task`: another one is open; `examples`: they or the classes changed
  */
 
@@ -64,6 +64,7 @@ export function currentVersion() {
 
 /** Why the task cannot be adapted yet; empty if it can. */
 export function whyNotAdaptable() {
+  if (state.task?.store === "nothing" && state.task.current_version) return "This task keeps none of its pictures, so it only answers. Begin a new task to teach it more.";
   const n = takenIn().length;
   if (n >= 2) return "";
   if (state.classes.some((each) => each.isLeftOut)) return "At least two classes must be taken in; take one in again.";

@@ -3,6 +3,7 @@
 import { all, call } from "./api.js";
 import { dropDraft, dropLabels, keepDraft, keepLabels, readDraft, readLabels } from "./drafts.js";
 import { nExamples, nTakenIn, state, takenIn, tell } from "./state.js";
+import { noteOriginals } from "./thumbnails.js";
 
 /** @typedef {import("./state.js").Class} Class */
 
@@ -39,6 +40,7 @@ export async function open(id) {
   Object.assign(state, { task, name: task.name ?? "", baseModel: "", versions });
   state.classes = Array.from(labels, emptyClass);
   for (const example of examples) classOf(example.label).examples.push(example);
+  noteOriginals(examples);
   for (const { label, is_left_out } of task.classes) classOf(label).isLeftOut = is_left_out;
   state.isChanged = hasChangedSince(versions[0]);
   creating = Promise.resolve(id);
@@ -54,6 +56,17 @@ export async function refresh() {
   if (state.task?.id !== id) return;
   Object.assign(state, { task, versions });
   tell("versions");
+}
+
+/** Asks again for the examples, of which the service may have forgotten something. */
+export async function refreshExamples() {
+  if (!state.task) return;
+  const { id } = state.task;
+  const examples = await all(`/v1/tasks/${id}/examples`);
+  if (state.task?.id !== id) return;
+  for (const each of state.classes) each.examples = examples.filter((example) => example.label === each.label);
+  noteOriginals(examples);
+  tell("examples");
 }
 
 /**
@@ -152,6 +165,7 @@ function emptyClass(label) {
  * @param {import("./state.js").Version | undefined} version
  */
 function hasChangedSince(version) {
+  if (state.task?.store === "nothing") return false;
   if (!version) return nTakenIn() > 0;
   const told = version.report?.classes;
   const isNewer = takenIn().some((each) => each.examples.some((example) => example.created_at > version.created_at));

@@ -4,10 +4,14 @@ import { request } from "./api.js";
 import { h } from "./dom.js";
 
 const SIDE_PX = 160;
+const MODERATE_PX = 448;
+const LARGE_BYTES = 400_000;
 const AT_ONCE = 4;
 
 /** @type {Map<string, Promise<string>>} address of the small picture by id */
 const known = new Map();
+/** @type {Set<string>} examples whose original is not kept */
+const gone = new Set();
 /** @type {(() => void)[]} */
 const waiting = [];
 let nRunning = 0;
@@ -31,8 +35,17 @@ export function thumbnail(task, id, alt) {
   const image = h("img", { alt, class: "thumb", width: 72, height: 72, decoding: "async" });
   image.dataset.task = task;
   image.dataset.example = id;
-  watcher.observe(image);
+  if (gone.has(id) && !known.has(id)) image.classList.add("is-unseen");
+  else watcher.observe(image);
   return image;
+}
+
+/**
+ * Notes which examples have no original any more, so that nobody asks for it.
+ * @param {{id: string, has_original: boolean}[]} examples
+ */
+export function noteOriginals(examples) {
+  for (const { id, has_original } of examples) if (!has_original) gone.add(id);
 }
 
 /**
@@ -50,17 +63,37 @@ export function remember(id, file) {
  * @returns {Promise<string>}
  */
 export async function small(file) {
+  const blob = await scaled(file, SIDE_PX, "image/png");
+  return blob ? URL.createObjectURL(blob) : "";
+}
+
+/**
+ * The file, or a JPEG of moderate size in place of a large picture.
+ * @param {Blob} file
+ * @returns {Promise<Blob>}
+ */
+export async function shrunk(file) {
+  return file.size > LARGE_BYTES ? ((await scaled(file, MODERATE_PX, "image/jpeg")) ?? file) : file;
+}
+
+/**
+ * A picture whose short side has at most so many pixels; null where the browser cannot show such a file.
+ * @param {Blob} file
+ * @param {number} side_px
+ * @param {string} type
+ * @returns {Promise<Blob | null>}
+ */
+async function scaled(file, side_px, type) {
   const bitmap = await createImageBitmap(file).catch(() => null);
-  if (!bitmap) return "";
-  const scale = Math.min(1, SIDE_PX / Math.min(bitmap.width, bitmap.height));
+  if (!bitmap) return null;
+  const scale = Math.min(1, side_px / Math.min(bitmap.width, bitmap.height));
   const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
   const canvas = h("canvas", { width, height });
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, width, height);
   bitmap.close();
-  const blob = await new Promise((resolve) => canvas.toBlob(resolve));
-  return blob ? URL.createObjectURL(/** @type {Blob} */ (blob)) : "";
+  return new Promise((resolve) => canvas.toBlob(resolve, type, 0.92));
 }
 
 /** @param {HTMLImageElement} image */

@@ -145,6 +145,17 @@ def test_the_camera_takes_pictures_while_pressed_and_shows_answers_live(page: Pa
     page.click("[data-way=files]")
 
 
+def test_the_camera_takes_pictures_without_a_hand_on_the_button(page: Page) -> None:
+    page.card("Class 2").find_element(By.CSS_SELECTOR, ".webcam").click()
+    start = page.card("Class 2").find_element(By.XPATH, ".//button[text()='Hands free']")
+    page.wait_for(start.is_enabled)
+    start.click()
+    assert start.text.startswith("In 3 s")
+    page.wait_for(lambda: len(page.all(".thumbs li")) >= 2)
+    page.card("Class 2").find_element(By.XPATH, ".//button[text()='Close']").click()
+    page.wait_for(lambda: "+" not in page.classes()["Class 2"])
+
+
 def test_what_it_really_was_becomes_an_example_and_a_version(page: Page, client: httpx.Client, tmp_path: Path) -> None:
     task = create(client)
     page.open(task["id"])
