@@ -76,11 +76,18 @@ async function finish(id, number, began) {
     const sentence = `Version ${number} is ready: adapted to ${count(version.report?.n_support ?? nUsed, "example")} in ${duration(performance.now() - began)}.`;
     say(byId("adapt-message"), sentence, "good");
     announce(sentence);
+    showWhereToTry();
   } finally {
     clearInterval(ticker);
     progress.hidden = true;
     progress.removeAttribute("value");
   }
+}
+
+/** Brings the place to try it into view, where it is not: below on a phone, above beside many classes. */
+function showWhereToTry() {
+  const { top, bottom } = byId("try").getBoundingClientRect();
+  if (bottom <= 0 || top >= innerHeight) byId("try").scrollIntoView();
 }
 
 /**

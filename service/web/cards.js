@@ -175,7 +175,8 @@ class Card {
     const { label, examples, n_waiting } = this.shown;
     if (document.activeElement !== this.name && !this.isRenaming) this.name.value = label;
     this.element.setAttribute("aria-label", `Class ${label}`);
-    this.number.textContent = n_waiting > 0 ? `${examples.length} + ${n_waiting} on the way` : count(examples.length, "example");
+    const onTheWay = `${examples.length > 0 ? `${examples.length} + ` : ""}${n_waiting} on the way`;
+    this.number.textContent = n_waiting > 0 ? onTheWay : count(examples.length, "example");
     this.showLeftOut();
     for (const button of this.element.querySelectorAll("[data-name]")) {
       button.setAttribute("aria-label", `${/** @type {HTMLElement} */ (button).dataset.name} ${label}`);

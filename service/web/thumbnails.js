@@ -7,6 +7,7 @@ const SIDE_PX = 160;
 const MODERATE_PX = 448;
 const LARGE_BYTES = 400_000;
 const AT_ONCE = 4;
+const BLANK = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==";
 
 /** @type {Map<string, Promise<string>>} address of the small picture by id */
 const known = new Map();
@@ -32,10 +33,10 @@ const watcher = new IntersectionObserver((entries) => {
  * @returns {HTMLImageElement}
  */
 export function thumbnail(task, id, alt) {
-  const image = h("img", { alt, class: "thumb", width: 72, height: 72, decoding: "async" });
+  const image = h("img", { alt, class: "thumb", src: BLANK, width: 72, height: 72, decoding: "async" });
   image.dataset.task = task;
   image.dataset.example = id;
-  if (gone.has(id) && !known.has(id)) image.classList.add("is-unseen");
+  if (gone.has(id) && !known.has(id)) fillIn(image, "");
   else watcher.observe(image);
   return image;
 }
@@ -100,9 +101,17 @@ async function scaled(file, side_px, type) {
 async function fill(image) {
   const { task = "", example = "" } = image.dataset;
   if (!known.has(example)) known.set(example, limited(() => fetched(task, example)));
-  const address = await known.get(example);
+  fillIn(image, (await known.get(example)) ?? "");
+}
+
+/**
+ * @param {HTMLImageElement} image
+ * @param {string} address empty: its name is shown instead
+ */
+function fillIn(image, address) {
+  image.classList.toggle("is-unseen", !address);
   if (address) image.src = address;
-  else image.classList.add("is-unseen");
+  else image.removeAttribute("src");
 }
 
 /**

@@ -1,6 +1,7 @@
 """Who can use the page at `/`: with the keyboard, a screen reader, a phone, a key, and without a secure address."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -115,21 +116,31 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+@pytest.fixture
+def phone(page: Page) -> Iterator[Page]:
+    """The page on a phone."""
+    told = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", told)
+    yield page
+    page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 @pytest.mark.parametrize("with_task", [False, True])
 def test_a_phone_of_360_px_shows_it_without_scrolling_sideways(
-    page: Page, client: httpx.Client, *, with_task: bool
+    phone: Page, client: httpx.Client, *, with_task: bool
 ) -> None:
-    page.browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
-    )
-    try:
-        page.browser.get(f"{page.url}/#{create(client)['id'] if with_task else ''}")
-        page.browser.refresh()
-        page.wait_until_shown()
-        page.click(".class .draw")
-        assert page.script("return [document.documentElement.scrollWidth, innerWidth]") == [360, 360]
-    finally:
-        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    phone.browser.get(f"{phone.url}/#{create(client)['id'] if with_task else ''}")
+    phone.reload()
+    phone.click(".class .draw")
+    phone.script("for (const each of document.querySelectorAll('main details:not(.menu)')) each.open = true")
+    assert phone.script("return [document.documentElement.scrollWidth, innerWidth]") == [360, 360]
+
+
+def test_a_phone_shows_where_to_try_it_once_it_is_adapted(phone: Page, client: httpx.Client) -> None:
+    phone.browser.get(f"{phone.url}/#{create(client)['id']}")
+    phone.reload()
+    phone.adapt(version=2)
+    phone.wait_for(lambda: 0 <= phone.script("return document.querySelector('#try').getBoundingClientRect().top") < 740)
 
 
 def test_the_key_is_asked_for_and_the_camera_tells_what_it_needs(tmp_path: Path, browser: Chrome) -> None:
