@@ -65,6 +65,8 @@ async function finish(id, number, began) {
   const progress = byId("adapt-progress");
   progress.hidden = false;
   const show = (/** @type {string} */ what) => say(byId("adapt-message"), `${what} ${duration(performance.now() - began)}${older ? `; version ${older} answers meanwhile` : ""}`);
+  show("Adapting …");
+  byId("adapt-message").scrollIntoView({ block: "nearest" });
   const ticker = setInterval(() => show("Adapting …"), 100);
   try {
     const version = await watch(id, number, (share) => { if (share) progress.value = share; });

@@ -106,12 +106,12 @@ async function fill(image) {
 
 /**
  * @param {HTMLImageElement} image
- * @param {string} address empty: its name is shown instead
+ * @param {string} address empty: there is nothing to see, only its name to be read
  */
 function fillIn(image, address) {
   image.classList.toggle("is-unseen", !address);
-  if (address) image.src = address;
-  else image.removeAttribute("src");
+  image.title = address ? "" : image.alt;
+  image.src = address || BLANK;
 }
 
 /**

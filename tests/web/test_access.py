@@ -134,6 +134,8 @@ def test_a_phone_of_360_px_shows_it_without_scrolling_sideways(
     phone.click(".class .draw")
     phone.script("for (const each of document.querySelectorAll('main details:not(.menu)')) each.open = true")
     assert phone.script("return [document.documentElement.scrollWidth, innerWidth]") == [360, 360]
+    widths = phone.script("return Array.from(document.querySelectorAll('.adapt select'), (each) => each.offsetWidth)")
+    assert min(widths) >= 140  # so that what is chosen can be read
 
 
 def test_a_phone_shows_where_to_try_it_once_it_is_adapted(phone: Page, client: httpx.Client) -> None:
