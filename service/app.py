@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final, NoReturn
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from service.api import (
     base_models,
@@ -36,6 +36,7 @@ from service.api.draining import DrainingServer, server_config
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.openapi import install_openapi
 from service.api.problems import install_handlers
+from service.api.queries import known_query
 from service.api.schemas import MAX_WAIT_S
 from service.artifacts import FileArtifacts
 from service.engine.base import Engine
@@ -44,7 +45,7 @@ from service.engine.process import ProcessEngine
 from service.errors import ConfigurationError, SetupError
 from service.persistence.database import Database
 from service.persistence.migrate import check_schema, migrate, wait_for_schema
-from service.settings import Settings
+from service.settings import Settings, strange_variables
 from service.telemetry import Metrics, configure_logging
 from service.usecases.base_models import SHIPPED, BaseModels
 from service.usecases.classes import TaskClasses
@@ -101,6 +102,8 @@ def serve(settings: Settings) -> None:
         SetupError: it cannot run like this; the message is one sentence for the person who started it.
     """
     configure_logging(settings.log_format)
+    for sentence in strange_variables():
+        _log.warning(sentence)
     settings.check_access()
     with _exclusive(settings):
         with _ending_at_once():
@@ -200,7 +203,7 @@ def build_app(
     )
     app.state.services = parts.services
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(known_query)])
     install_handlers(app, [route for router in ROUTERS for route in router.routes] + app.routes)
     install_openapi(app)
     _surround(app, settings, parts.services)
@@ -226,13 +229,13 @@ def _build_parts(settings: Settings, engine: Engine | None) -> _Parts:
     decoder = Decoder(limits)
     serving = ServingVersions(database)
     predictions = Predictions(engine, models, decoder, serving, NearestExamples(database, engine))
-    task_cases = Tasks(database, engine, artifacts, models, decoder, serving)
+    task_cases = Tasks(database, engine, artifacts, models, decoder, serving, lease_s=settings.lease_s)
     lifecycle = Lifecycle()
     metrics = Metrics()
     metrics.registry.register(health.EngineCollector(engine.stats))
     services = Services(
         tasks=task_cases,
-        retries=Retries(database),
+        retries=Retries(database, lease_s=settings.lease_s),
         predictions=predictions,
         exports=Exports(database, artifacts, models, serving, Exporter(artifacts_root)),
         evaluations=Evaluations(database, predictions, serving, limits),

@@ -5,6 +5,7 @@ compose file may pass variables on without giving them a value.
 """
 
 import ipaddress
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,16 +14,19 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import annotated_types
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import ConfigurationError
 from service.usecases.limits import Limits
+from service.usecases.texts import did_you_mean
 
 PREFIX = "HANDFUL_"
 MEBIBYTE = 2**20
 GIBIBYTE = 2**30
+_OF_CLIENTS = {f"{PREFIX}URL"}
 
 
 class Settings(BaseSettings):
@@ -53,6 +57,12 @@ class Settings(BaseSettings):
     )
     queue_items: int = Field(256, ge=1, le=100_000, description="requests that may wait; more get 503")
     deadline_s: float = Field(30.0, gt=0, le=3600, description="longest time a prediction may take")
+    lease_s: float = Field(
+        15.0,
+        ge=1,
+        le=300,
+        description="with a database server: after how long other processes finish what one that died had begun",
+    )
     drain_s: float = Field(5.0, ge=0, le=600, description="time between SIGTERM and the end of listening")
     api_key: SecretStr | None = Field(None, description="key that every call must bring; 8 to 200 ASCII characters")
     allow_open: bool = Field(False, description="serve an address that others reach although no key is set")
@@ -137,6 +147,14 @@ class Settings(BaseSettings):
                 f"{PREFIX}HOST={self.host} can be reached by others but {PREFIX}API_KEY is not set; "
                 f"set a key, or {PREFIX}ALLOW_OPEN=true to serve everybody"
             )
+
+
+def strange_variables() -> Iterator[str]:
+    """A sentence on each variable, of the environment or of `.env`, that looks like a setting and is none."""
+    known = {row.variable for row in rows()} | _OF_CLIENTS
+    for name in sorted({name.upper() for name in (*os.environ, *dotenv_values(".env"))}):
+        if name.startswith(PREFIX) and name not in known:
+            yield f"{name} is no setting and changes nothing{did_you_mean(name, known)}"
 
 
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401  # the values of the fields

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import ConfigurationError
-from service.settings import PREFIX, Settings, load_settings, rows, table
+from service.settings import PREFIX, Settings, load_settings, rows, strange_variables, table
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -117,3 +117,21 @@ def test_every_setting_has_a_help_text_and_a_range() -> None:
 def test_readme_has_a_row_for_every_setting() -> None:
     text = README.read_text(encoding="utf-8")
     assert [row.variable for row in rows() if f"`{row.variable}`" not in text] == []
+
+
+def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDFUL_DATABSE_URL", "postgresql://somewhere")
+    assert list(strange_variables()) == [
+        "HANDFUL_DATABSE_URL is no setting and changes nothing; did you mean HANDFUL_DATABASE_URL?"
+    ]
+
+
+def test_a_misspelt_variable_of_a_dot_env_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("POSTGRES_PASSWORD=x\nHANDFUL_COLOUR=red\nHANDFUL_URL=http://127.0.0.1\n")
+    assert list(strange_variables()) == ["HANDFUL_COLOUR is no setting and changes nothing"]
+
+
+def test_settings_are_not_named_as_misspelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDFUL_PORT", "9001")
+    monkeypatch.setenv("handful_host", "localhost")
+    assert list(strange_variables()) == []

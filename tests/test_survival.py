@@ -82,7 +82,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(migrated_url: str) -> dict[str, str]:
-    return {"DATABASE_URL": migrated_url, "BASE_MODELS_DIR": "models"}
+    return {"DATABASE_URL": migrated_url, "BASE_MODELS_DIR": "models", "LEASE_S": "3"}
 
 
 @pytest.fixture

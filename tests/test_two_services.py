@@ -35,7 +35,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, migrated_postgresql_url: str)
     folder = tmp_path_factory.mktemp("shared")
     (folder / "models").mkdir()
     save_toy_base_model(folder / "models" / "toy.safetensors")
-    settings = {"DATABASE_URL": migrated_postgresql_url, "BASE_MODELS_DIR": "models"}
+    settings = {"DATABASE_URL": migrated_postgresql_url, "BASE_MODELS_DIR": "models", "LEASE_S": "3"}
     with started(folder, **settings) as first, started(folder, **settings) as second:
         first.wait_until_ready()
         second.wait_until_ready()

@@ -14,6 +14,7 @@ from service.api.problems import MEDIA_TYPE
 from service.api.schemas import Problem
 from service.errors import (
     Forbidden,
+    InvalidRequest,
     MalformedRequest,
     RequestTooLarge,
     ServiceError,
@@ -21,7 +22,7 @@ from service.errors import (
 )
 
 _ANYBODY: Final[tuple[type[ServiceError], ...]] = (MalformedRequest, Forbidden, RequestTooLarge, ServiceError)
-_EVERYWHERE: Final[tuple[type[ServiceError], ...]] = (Unauthorized, *_ANYBODY)
+_EVERYWHERE: Final[tuple[type[ServiceError], ...]] = (Unauthorized, InvalidRequest, *_ANYBODY)
 _REF: Final = "#/components/schemas/"
 _EXAMPLE_ID: Final = "0194c9b2e6c74a0b"
 _SECONDS: Final = {"type": "integer", "minimum": 0}
@@ -66,8 +67,9 @@ def problems(*classes: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
 
 
 def open_problems(*classes: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """As `problems`, for an operation that asks nobody for a key."""
-    return {status: answer for status, answer in problems(*classes).items() if status != Unauthorized.status}
+    """As `problems`, for an operation outside the API: it asks nobody for a key, and takes any query."""
+    told = {Unauthorized.status, InvalidRequest.status} - {cls.status for cls in classes}
+    return {status: answer for status, answer in problems(*classes).items() if status not in told}
 
 
 def install_openapi(app: FastAPI) -> None:

@@ -8,6 +8,7 @@ that train or evaluate load torch.
 import io
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -64,9 +65,19 @@ def build_app() -> typer.Typer:
     return app
 
 
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"handful {version('handful')}")
+        raise typer.Exit
+
+
 def _root(
     ctx: typer.Context,
+    *,
     url: Annotated[str, typer.Option(envvar="HANDFUL_URL", help="where the service is")] = DEFAULT_URL,
     api_key: Annotated[str | None, typer.Option(envvar="HANDFUL_API_KEY", help="key of the service")] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="print the release and end")
+    ] = False,
 ) -> None:
     ctx.obj = Address(url, api_key)

@@ -1,7 +1,7 @@
 """Adaptations that run: each belongs to this process, not to the request that asked for it.
 
 A version is leased while this process works on it: its row names the owner, until a time by the database's clock that
-is moved on every 5 s. A loop takes versions that nobody works on: what a crash left, and what went back into the
+is moved on again and again. A loop takes versions that nobody works on: what a crash left, and what went back into the
 queue because the worker died. The result is applied only while the lease is still ours, so two processes that
 work on the same version never both finish it, and a version whose task was deleted meanwhile is dropped.
 
@@ -28,7 +28,6 @@ from service.usecases.serving import ServingVersions
 from service.usecases.supports import Support, Supports
 
 LEASE_S = 15.0
-ROUND_S = 5.0
 MAX_ATTEMPTS = 3
 _SHOWN_AS_QUEUED_S = 0.5
 """Shorter adaptations go from queued to ready: a change of state of its own would cost more than it tells."""
@@ -49,7 +48,7 @@ class Adaptations:
     """The adaptations of this process, and the loop that takes over those that nobody works on.
 
     Args:
-        round_s: seconds between two rounds of the loop; the lease is three times as long.
+        lease_s: after how long without a sign of this process another one takes over; a round takes a third of it.
     """
 
     def __init__(
@@ -59,15 +58,15 @@ class Adaptations:
         supports: Supports,
         serving: ServingVersions,
         *,
-        round_s: float = ROUND_S,
+        lease_s: float = LEASE_S,
     ) -> None:
         self._is_alone = database.is_sqlite
         self._versions = VersionRows(database)
         self._engine = engine
         self._supports = supports
         self._serving = serving
-        self._round_s = round_s
-        self._lease = Lease(str(uuid.uuid4()), round_s * LEASE_S / ROUND_S)
+        self._round_s = lease_s / 3
+        self._lease = Lease(str(uuid.uuid4()), lease_s)
         self._running: dict[UUID, asyncio.Task[bool]] = {}
         self._beginning: set[asyncio.Task[asyncio.Task[bool]]] = set()
         self._loops: list[asyncio.Task[None]] = []

@@ -16,7 +16,7 @@ from service.persistence.orm import Version
 from service.persistence.records import Lease, Run, TaskRecord, TaskRoom, TaskSnapshot, VersionRecord
 from service.persistence.tasks import TaskRows
 from service.persistence.versions import VersionRows
-from service.usecases.adaptations import Adaptations, ended_within
+from service.usecases.adaptations import LEASE_S, Adaptations, ended_within
 from service.usecases.base_models import BaseModelCard, BaseModels
 from service.usecases.decoding import Decoder
 from service.usecases.intake import DecodedUploads, Intake, class_counts
@@ -63,7 +63,7 @@ class Tasks:
         intake, adaptations: what other use cases take images in and adapt with.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # flat arguments: each is one part of the house
         self,
         database: Database,
         engine: Engine,
@@ -71,6 +71,8 @@ class Tasks:
         base_models: BaseModels,
         decoder: Decoder,
         serving: ServingVersions,
+        *,
+        lease_s: float = LEASE_S,
     ) -> None:
         self._engine = engine
         self._artifacts = artifacts
@@ -82,7 +84,7 @@ class Tasks:
         self._version_rows = VersionRows(database)
         self.intake = Intake(artifacts, decoder)
         supports = Supports(database, artifacts, base_models, decoder)
-        self.adaptations = Adaptations(database, engine, supports, serving)
+        self.adaptations = Adaptations(database, engine, supports, serving, lease_s=lease_s)
         self._sweeper = Sweeper(database, artifacts, serving)
 
     async def start(self) -> None:

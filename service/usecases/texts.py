@@ -1,7 +1,8 @@
 """Texts that clients choose: labels, names, metadata."""
 
+import difflib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from service.errors import BadItem, InvalidRequest, UploadRejected
 from service.persistence.orm import FILENAME_CHARS, LABEL_CHARS, METADATA_KEY_CHARS, METADATA_VALUE_CHARS, NAME_CHARS
@@ -76,6 +77,12 @@ def stored_filename(filename: str | None) -> str | None:
     """What is kept of the client's name for a file: its last part, printable, not too long."""
     last = (filename or "").replace("\\", "/").rpartition("/")[2]
     return "".join(filter(_is_printable, last))[-FILENAME_CHARS:] or None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the known one that is most like it, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _checked(text: str, what: str, shortest: int, longest: int) -> str:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 from tests.cli.conftest import Handful
@@ -32,6 +33,11 @@ def test_the_package_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "service", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: handful")
+
+
+def test_the_release_is_told(handful: Handful) -> None:
+    ran = handful("--version")
+    assert (ran.code, ran.out) == (0, f"handful {version('handful')}\n")
 
 
 def test_wrong_usage_exits_with_2(handful: Handful) -> None:

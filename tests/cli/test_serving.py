@@ -34,6 +34,12 @@ def test_a_database_that_does_not_answer_is_one_sentence(handful: Handful, monke
     assert ran.err.startswith("handful: ")
 
 
+def test_a_misspelt_variable_is_in_the_log_of_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDFUL_HSOT", "0.0.0.0")
+    monkeypatch.setenv("HANDFUL_DATABASE_URL", "sqlite:////dev/null/none")
+    assert "HANDFUL_HSOT is no setting and changes nothing; did you mean HANDFUL_HOST?" in serve().stderr
+
+
 def test_a_setting_that_cannot_be_right_is_one_sentence() -> None:
     done = serve("--port", "99999")
     assert done.returncode == 1

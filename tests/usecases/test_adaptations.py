@@ -317,4 +317,4 @@ def fast_adaptations(house: House, database: Database | None = None) -> Adaptati
     """The loop of another process, every 50 ms instead of 5 s, with leases of 150 ms."""
     database = database or house.database
     supports = Supports(database, house.artifacts, house.base_models, house.decoder)
-    return Adaptations(database, house.engine, supports, house.serving, round_s=0.05)
+    return Adaptations(database, house.engine, supports, house.serving, lease_s=0.15)

@@ -74,7 +74,7 @@ async def test_what_a_dead_process_left_is_finished_by_the_other_when_its_lease_
 
     await VersionRows(one.database).create(task.id, plan, Lease("a process that is dead", 0.3))
     supports = Supports(two.database, two.artifacts, two.base_models, two.decoder)
-    living = Adaptations(two.database, two.engine, supports, two.serving, round_s=0.1)
+    living = Adaptations(two.database, two.engine, supports, two.serving, lease_s=0.3)
     await living.start()
     await asyncio.wait_for(two.engine.arrivals.acquire(), 10)
     await living.stop(5)
