@@ -21,12 +21,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import ConfigurationError
 from service.usecases.limits import Limits
-from service.usecases.texts import did_you_mean
+from service.usecases.texts import nearest_name
 
 PREFIX = "HANDFUL_"
 MEBIBYTE = 2**20
 GIBIBYTE = 2**30
-_OF_CLIENTS = {f"{PREFIX}URL"}
+_OF_CLIENTS = {"URL"}
 
 
 class Settings(BaseSettings):
@@ -151,10 +151,13 @@ class Settings(BaseSettings):
 
 def strange_variables() -> Iterator[str]:
     """A sentence on each variable, of the environment or of `.env`, that looks like a setting and is none."""
-    known = {row.variable for row in rows()} | _OF_CLIENTS
-    for name in sorted({name.upper() for name in (*os.environ, *dotenv_values(".env"))}):
-        if name.startswith(PREFIX) and name not in known:
-            yield f"{name} is no setting and changes nothing{did_you_mean(name, known)}"
+    known = {row.variable.removeprefix(PREFIX) for row in rows()}
+    told = {name.upper() for name in (*os.environ, *dotenv_values(".env"))}
+    for name in sorted(name.removeprefix(PREFIX) for name in told if name.startswith(PREFIX)):
+        if name not in known | _OF_CLIENTS:
+            near = nearest_name(name, known)
+            hint = f"; did you mean {PREFIX}{near}?" if near else ""
+            yield f"{PREFIX}{name} is no setting and changes nothing{hint}"
 
 
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401  # the values of the fields

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 
 from service.api.problems import RejectedFields
 from service.errors import BadItem
-from service.usecases.texts import did_you_mean
+from service.usecases.texts import nearest_name
 
 API_PREFIX: Final = "/v1/"
 
@@ -46,8 +46,8 @@ def _names(dependant: Dependant) -> Iterator[str]:
 
 
 def _sentence(name: str, names: frozenset[str]) -> str:
-    near = did_you_mean(name, names)
-    return f"there is no such parameter{near or f'; there is {_listed(names)}'}"
+    near = nearest_name(name, names)
+    return f"there is no such parameter; {f'did you mean {near}?' if near else f'there is {_listed(names)}'}"
 
 
 def _listed(names: frozenset[str]) -> str:

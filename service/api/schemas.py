@@ -106,6 +106,9 @@ class AdaptBody(Taken):
     lr: float | None = Field(
         None, gt=0, le=10, allow_inf_nan=False, strict=True, description="step size, for learners that have one"
     )
+    prior: Prior | None = Field(
+        None, description="of this version: `balanced`, `support`, or a weight a label; as the task has it if left out"
+    )
     activate: bool = Field(
         True,
         strict=True,

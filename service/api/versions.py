@@ -72,6 +72,7 @@ async def adapt_task(task_id: TaskId, request: Request, services: ServicesDep, k
             learner=body.learner,
             steps=body.steps,
             lr=body.lr,
+            prior=body.prior,
             activate=body.activate,
             run=run,
         )
@@ -81,7 +82,8 @@ async def adapt_task(task_id: TaskId, request: Request, services: ServicesDep, k
         version = await services.tasks.version(task_id, int(created[0]))
         return _answer(task_id, version, is_finished=version.state in {"ready", "failed"})
 
-    making = Making(f"POST /v1/tasks/{task_id}/adapt", [body.learner, body.steps, body.lr, body.activate], act, recall)
+    asked = [body.learner, body.steps, body.lr, body.prior, body.activate]
+    making = Making(f"POST /v1/tasks/{task_id}/adapt", asked, act, recall)
     return await answered(making, key, services.retries, max_file_bytes=services.limits.file_bytes)
 
 

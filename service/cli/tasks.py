@@ -30,6 +30,12 @@ VersionNumber: TypeAlias = Annotated[int | None, typer.Option(min=1, help="the o
 Store: TypeAlias = Annotated[
     str | None, typer.Option(help="what is kept of the images once it is adapted: images, features, nothing")
 ]
+Prior: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME|LABEL=WEIGHT", help="how often classes are expected: balanced, support, or each its weight"
+    ),
+]
 Metadata: TypeAlias = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="may be repeated")]
 
 
@@ -50,7 +56,7 @@ def create(  # noqa: PLR0913  # each is an option of the command line
     source: Source,
     base_model: Annotated[str | None, typer.Option(help="see `handful base-models`")] = None,
     learner: Learner = None,
-    prior: Annotated[str | None, typer.Option(help="`balanced` or `support`")] = None,
+    prior: Prior = None,
     metadata: Metadata = None,
     store: Store = None,
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="mark answers below it")] = None,
@@ -63,7 +69,7 @@ def create(  # noqa: PLR0913  # each is an option of the command line
     options = {
         "base_model": base_model,
         "learner": learner,
-        "prior": prior,
+        "prior": prior_of(prior),
         "metadata": pairs(metadata) or None,
         "store": store,
         "threshold": threshold,
@@ -110,12 +116,14 @@ def adapt(  # noqa: PLR0913  # each is an option of the command line
     learner: Learner = None,
     steps: Annotated[int | None, typer.Option(help="gradient steps, where the learner takes steps")] = None,
     lr: Annotated[float | None, typer.Option(help="learning rate of the steps")] = None,
+    prior: Prior = None,
     wait: Wait = 300.0,
     as_json: AsJson = False,
 ) -> None:
     """Adapt a task to its present examples as a new version."""
     with connect(ctx) as client:
-        found = adapted(client, client.task(task), wait_s=wait, learner=learner, steps=steps, lr=lr)
+        options = {"learner": learner, "steps": steps, "lr": lr, "prior": prior_of(prior)}
+        found = adapted(client, client.task(task), wait_s=wait, **options)
         if found.current_version is not None and found.pending_version is None:
             say(_how(client.version(found, found.current_version)))
         show_task(found, as_json=as_json)
@@ -187,6 +195,19 @@ def _how(version: "Version") -> str:
     """What a version was adapted with, which may be another learner than the task's own."""
     steps = ", ".join(f"{name} {version.settings[name]}" for name in ("steps", "lr") if name in version.settings)
     return f"version {version.number} is adapted with {version.learner}" + (f", {steps}" if steps else "")
+
+
+def prior_of(options: Sequence[str] | None) -> str | dict[str, float] | None:
+    """The prior that `--prior` says once by its name, or once for each label."""
+    if not options:
+        return None
+    if len(options) == 1 and "=" not in options[0]:
+        return options[0]
+    parts = [option.rpartition("=") for option in options]
+    try:
+        return {label: float(weight) for label, _, weight in parts}
+    except ValueError:
+        raise typer.BadParameter("expected `balanced`, `support` or LABEL=NUMBER", param_hint="--prior") from None
 
 
 def pairs(items: Sequence[str] | None) -> dict[str, str]:

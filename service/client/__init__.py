@@ -27,7 +27,7 @@ from service.client.client import Client, TaskRef
 from service.client.connection import ServiceUnreachable
 from service.client.evaluations import ClassEvaluation, Evaluation, ThresholdEvaluation
 from service.client.exports import ExportedFile, ExportFormat
-from service.client.uploads import Image, ImageSource, LabelledImage, LabelledImages, TaskChanges, TaskOptions
+from service.client.uploads import Image, ImageSource, LabelledImage, LabelledImages, Prior, TaskChanges, TaskOptions
 from service.client.watching import Progress
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "Limits",
     "NearestExample",
     "Prediction",
+    "Prior",
     "Problem",
     "Progress",
     "Score",

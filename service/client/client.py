@@ -32,6 +32,7 @@ from service.client.uploads import (
     Image,
     ImageSource,
     LabelledImages,
+    Prior,
     TaskChanges,
     TaskOptions,
     file_parts,
@@ -270,15 +271,25 @@ class Client:
         learner: str | None = None,
         steps: int | None = None,
         lr: float | None = None,
+        prior: Prior | None = None,
         activate: bool = True,
         wait_s: float = ADAPT_WAIT_S,
         idempotency_key: str | None = None,
     ) -> Version:
         """A new version of a task, adapted to its present examples; the old one serves until it is ready.
 
-        Without `activate` the old one goes on until the new one is activated.
+        Args:
+            task: a task, its id, or a name that only one task has.
+            learner: another than the task's.
+            steps: gradient steps, for learners that take some.
+            lr: their size.
+            prior: of this version, as `TaskOptions` has it.
+            activate: without it the old one goes on until the new one is activated.
+            wait_s: for how long to wait for the result, 60 s at most.
+            idempotency_key: of your own, where the call may be repeated by another process.
         """
-        body = given({"learner": learner, "steps": steps, "lr": lr, "wait": wait_s, "activate": activate})
+        options = {"learner": learner, "steps": steps, "lr": lr, "prior": prior}
+        body = given({**options, "wait": wait_s, "activate": activate})
         path = f"{self._path(task)}/adapt"
         return version_from_json(self._connection.make(path, key=idempotency_key, json=body, wait_s=wait_s).json())
 

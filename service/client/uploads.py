@@ -43,13 +43,17 @@ LabelledImage: TypeAlias = tuple[str, Image]
 LabelledImages: TypeAlias = Mapping[str, Iterable[Image]] | Iterable[LabelledImage]
 
 
+Prior: TypeAlias = Literal["balanced", "support"] | Mapping[str, float]
+"""How often each class is expected: equally, as in the examples, or a weight by label."""
+
+
 class TaskOptions(TypedDict, total=False):
     """How a task is to be adapted, and what to remember about it.
 
     Attributes:
         base_model: chosen by the service from the images where it is not given.
         learner: the base model's default where it is not given.
-        prior: `balanced`, `support`, or a probability by label.
+        prior: how often each class is expected; equally where it is not given.
         metadata: strings by key, to find the task by.
         store: what is kept of the uploads once the task is adapted; the images where it is not given.
         threshold: answers below it are marked; the suggested one where it is not given.
@@ -58,7 +62,7 @@ class TaskOptions(TypedDict, total=False):
 
     base_model: str | None
     learner: str | None
-    prior: Literal["balanced", "support"] | Mapping[str, float] | None
+    prior: Prior | None
     metadata: Mapping[str, str] | None
     store: Literal["images", "features", "nothing"] | None
     threshold: float | None

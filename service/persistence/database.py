@@ -17,12 +17,12 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from service.errors import ConfigurationError, SchemaOutdated, StorageFull, Unavailable
+from service.persistence.server import ServerPatience, server_engine
 
 MIGRATE_COMMAND = "handful migrate"
 _BUSY_TIMEOUT_MS = 30_000
 _POOL_TIMEOUT_S = 30.0
 _READ_CONNECTIONS = 5
-_SERVER_CONNECTIONS = 10
 _MISSING = re.compile(r"no such (table|column)|UndefinedTable|UndefinedColumn")
 _FULL = re.compile(r"disk is full|DiskFull|No space left")
 
@@ -30,14 +30,21 @@ _FULL = re.compile(r"disk is full|DiskFull|No space left")
 class Database:
     """A database by its URL: `sqlite:///data/handful.db` or `postgresql://user@host/name`.
 
+    Args:
+        url: of the database.
+        patience: how long a server is waited for.
+
     Raises:
         ConfigurationError: the URL is none of these.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience: ServerPatience | None = None) -> None:
         parsed = database_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        self._readers, self._writers = _sqlite_engines(parsed) if self.is_sqlite else _server_engines(parsed)
+        if self.is_sqlite:
+            self._readers, self._writers = _sqlite_engines(parsed)
+        else:
+            self._readers = self._writers = server_engine(parsed, patience or ServerPatience())
         self._read = async_sessionmaker(self._readers, expire_on_commit=False)
         self._write = async_sessionmaker(self._writers, expire_on_commit=False)
 
@@ -119,25 +126,13 @@ def _sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     return readers, writers
 
 
-def _server_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
-    engine = create_async_engine(
-        url,
-        pool_size=_SERVER_CONNECTIONS,
-        max_overflow=_SERVER_CONNECTIONS,
-        pool_timeout=_POOL_TIMEOUT_S,
-        pool_pre_ping=True,
-        connect_args={"application_name": "handful", "connect_timeout": 10},
-    )
-    return engine, engine
-
-
 @contextmanager
 def _errors_translated() -> Iterator[None]:
     try:
         yield
     except sql.TimeoutError:
         raise Unavailable("every connection to the database is in use; try again after a pause") from None
-    except (sql.OperationalError, sql.InterfaceError, sql.ProgrammingError) as error:
+    except (sql.OperationalError, sql.InterfaceError, sql.InternalError, sql.ProgrammingError) as error:
         text = f"{type(error.orig).__name__} {error.orig}"
         if _MISSING.search(text):
             raise SchemaOutdated(f"the database lacks a table or a column; run `{MIGRATE_COMMAND}`") from error

@@ -218,6 +218,7 @@ class Adaptations:
 
     async def _take_over(self) -> None:
         """Adapt what nobody works on, one after the other, until one goes back into the queue."""
+        await self._renew()  # of a process that stood still the leases are over, but its adaptations go on
         while not self._stopping.is_set() and (free := await self._versions.free()) is not None:
             with ExitStack() as place:
                 try:

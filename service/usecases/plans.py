@@ -37,12 +37,14 @@ class Wish:
     """How a client wants a task adapted; None where it does not say.
 
     Attributes:
+        prior: of this version; the task keeps its own.
         activate: whether the version answers as soon as it is ready.
     """
 
     learner: str | None = None
     steps: int | None = None
     lr: float | None = None
+    prior: Prior | None = None
     activate: bool = True
 
     @property
@@ -68,7 +70,8 @@ def planned_version(task: TaskSnapshot, wish: Wish, base_models: BaseModels, lim
     offer = offered(card, learner)
     check_options(learner, offer, wish.options)
     _check_kept(task, card, learner, offer)
-    prior = _prior_without(task.prior, task.left_out)
+    wanted = task.prior if wish.prior is None else checked_prior(wish.prior, limits)
+    prior = _prior_without(wanted, task.left_out)
     prior_of_classes(prior, task.classes)
     settings = {**offer.settings, **wish.options, _PRIOR: prior}
     report: dict[str, Any] = {"base_model": {"chosen": card.id, "reason": reason}}
@@ -237,7 +240,9 @@ def prior_of_classes(prior: Any, classes: Sequence[ClassCount]) -> tuple[float, 
     else:
         labels = [each.label for each in classes]
         if set(prior) != set(labels):
-            raise InvalidOption(f"the prior names {sorted(prior)}, but the classes are {sorted(labels)}")
+            raise InvalidOption(
+                f"the prior names {sorted(prior)}, but the classes are {sorted(labels)}; adapt with a prior of these"
+            )
         weights = [float(prior[label]) for label in labels]
     return tuple(weight / sum(weights) for weight in weights)
 

@@ -206,6 +206,7 @@ class Tasks:
         learner: str | None = None,
         steps: int | None = None,
         lr: float | None = None,
+        prior: Prior | None = None,
         activate: bool = True,
         run: Run | None = None,
     ) -> tuple[VersionView, bool]:
@@ -220,7 +221,7 @@ class Tasks:
             BaseModelGone: the task's base model is not loaded any more.
             ExamplesNotKept: the task does not keep what this needs.
         """
-        wish = Wish(learner, steps, lr, activate)
+        wish = Wish(learner, steps, lr, prior, activate)
         numbers: list[int] = []
 
         def plan(task: TaskSnapshot) -> VersionRecord:

@@ -79,10 +79,9 @@ def stored_filename(filename: str | None) -> str | None:
     return "".join(filter(_is_printable, last))[-FILENAME_CHARS:] or None
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: the known one that is most like it, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
-    return f"; did you mean {near[0]}?" if near else ""
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Which of the known names somebody meant who wrote this one, if it is like one of them."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)), None)
 
 
 def _checked(text: str, what: str, shortest: int, longest: int) -> str:

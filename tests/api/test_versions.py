@@ -27,6 +27,15 @@ def test_adapting_makes_the_next_version_which_then_serves(client: httpx.Client,
     assert client.get(response.headers["location"]).json() == version
 
 
+def test_a_version_may_have_a_prior_of_its_own(client: httpx.Client, address: str) -> None:
+    labels = [each["label"] for each in client.get(address).json()["classes"]]
+    prior = {label: index + 1 for index, label in enumerate(labels)}
+    version = client.post(f"{address}/adapt", json={"prior": prior}).json()
+    assert (version["state"], version["settings"]["prior"]) == ("ready", prior)
+    problem = client.post(f"{address}/adapt", json={"prior": {labels[0]: 0}}).json()
+    assert problem["errors"][0]["pointer"] == f"/prior/weights/{labels[0]}"
+
+
 @pytest.mark.parametrize("body", [b"", b"{}"])
 def test_all_of_the_body_is_optional(client: httpx.Client, address: str, body: bytes) -> None:
     response = client.post(f"{address}/adapt", content=body, headers={"Content-Type": "application/json"})

@@ -101,6 +101,15 @@ def test_a_task_is_adapted_again_with_another_learner(remote: Handful, name: str
     assert "version 2 is adapted with anil, steps 2" in ran.err
 
 
+def test_a_prior_is_a_word_or_a_weight_for_each_label(remote: Handful, name: str, folder: Path) -> None:
+    create(remote, name, folder, "--prior", "support")
+    labels = sorted(path.name for path in folder.iterdir())
+    weights = [part for label in labels for part in ("--prior", f"{label}=2.5")]
+    assert remote("tasks", "adapt", name, *weights).code == 0
+    refused = remote("tasks", "adapt", name, "--prior", f"{labels[0]}=often")
+    assert (refused.code, "LABEL=NUMBER" in refused.err) == (2, True)
+
+
 def test_a_learner_that_is_not_offered_is_a_problem(remote: Handful, name: str, folder: Path) -> None:
     create(remote, name, folder)
     ran = remote("tasks", "adapt", name, "--learner", "oracle")

@@ -54,8 +54,9 @@ def test_a_task_that_is_filled_later_is_adapted_on_request(client: Client) -> No
     assert task.state == "empty"
     stored = client.add_examples(task, [("light", LIGHT), ("dark", DARK)])
     assert [example.label for example in stored] == ["light", "dark"]
-    version = client.adapt(task, learner="anil", steps=2, wait_s=60)
+    version = client.adapt(task, learner="anil", steps=2, prior={"light": 3, "dark": 1}, wait_s=60)
     assert (version.state, version.learner, version.settings["steps"]) == ("ready", "anil", 2)
+    assert version.settings["prior"] == {"light": 3, "dark": 1}
     assert client.wait_until_ready(task).current_version == 1
     assert [item.number for item in client.versions(task)] == [1]
 

@@ -1,6 +1,7 @@
 """Adapting again, and what becomes of an adaptation when something dies."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -22,7 +23,7 @@ from service.persistence.versions import VersionRows
 from service.usecases.adaptations import Adaptations
 from service.usecases.base_models import BaseModels
 from service.usecases.supports import Supports
-from service.usecases.tasks import NewTask
+from service.usecases.tasks import NewTask, Tasks
 from service.usecases.views import ClassView, TaskView, VersionView
 from tests.usecases.conftest import House, dark_and_bright, labelled, png, save_base_model, upload
 
@@ -47,6 +48,27 @@ async def test_a_second_version_serves_once_it_is_ready(house: House) -> None:
     assert seen.classes == (ClassView("dark", 2), ClassView("bright", 2), ClassView("middle", 1))
     answer = await house.predictions.predict(task.id, [upload(png(128))], deadline_s=5)
     assert (answer.version, answer.predictions[0].label) == (2, "middle")
+
+
+@pytest.mark.parametrize(
+    ("prior", "wanted"), [("support", (0.5, 0.5)), ({"dark": 3, "bright": 1}, (0.75, 0.25)), ("balanced", None)]
+)
+async def test_a_version_may_have_a_prior_of_its_own(
+    house: House, prior: str | dict[str, float], wanted: tuple[float, ...] | None
+) -> None:
+    task = await house.ready_task()
+    version, _ = await house.tasks.adapt(task.id, wait_s=5, prior=prior)
+    assert (version.state, version.settings["prior"]) == ("ready", prior)
+    assert house.engine.requests[-1].prior == wanted
+    again, _ = await house.tasks.adapt(task.id, wait_s=5)
+    assert again.settings["prior"] == "balanced"
+
+
+async def test_a_prior_of_a_class_that_there_is_not_makes_no_version(house: House) -> None:
+    task = await house.ready_task()
+    with pytest.raises(InvalidOption, match="adapt with a prior of these"):
+        await house.tasks.adapt(task.id, wait_s=5, prior={"dark": 1, "grey": 1})
+    assert len((await house.tasks.versions(task.id, limit=5)).items) == 1
 
 
 async def test_the_old_version_serves_while_the_new_one_is_adapted(house: House) -> None:
@@ -299,6 +321,21 @@ async def test_a_running_adaptation_keeps_its_lease(house: House) -> None:
     house.engine.open_gate.set()
     await running.stop(1)
     assert (await house.tasks.version(task.id, 2)).state == "ready"
+
+
+async def test_a_process_that_stood_still_does_not_take_over_its_own(house: House) -> None:
+    task = await house.ready_task()
+    parts = (house.database, house.engine, house.artifacts, house.base_models, house.decoder, house.serving)
+    tasks = Tasks(*parts, lease_s=0.3)
+    await tasks.start()
+    house.engine.open_gate.clear()
+    await tasks.adapt(task.id, wait_s=0)
+    time.sleep(0.4)  # noqa: ASYNC251  # everything stands still, until the lease is over
+    await asyncio.sleep(0.3)
+    house.engine.open_gate.set()
+    await tasks.stop()
+    assert (await house.tasks.version(task.id, 2)).state == "ready"
+    assert len(house.engine.requests) == 2
 
 
 async def test_a_database_that_is_away_costs_a_line_a_round(house: House, caplog: pytest.LogCaptureFixture) -> None:
