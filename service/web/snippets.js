@@ -27,8 +27,8 @@ function askPython() {
 }
 
 function makeShell() {
-  const fields = [state.name && `-F ${shell(`name=${state.name}`)}`, baseModel() && `-F base_model=${baseModel()}`].filter(Boolean);
-  const folders = labels().map((label) => shell(label));
+  const fields = [state.name && `--form-string ${shell(`name=${state.name}`)}`, baseModel() && `-F base_model=${baseModel()}`].filter(Boolean);
+  const folders = labels().map((label) => shell(label.startsWith("-") ? `./${label}` : label));
   return [
     `# a folder with pictures for each class: ${labels().join(", ")}`,
     `python3 -m zipfile -c examples.zip ${folders.join(" ")}`,

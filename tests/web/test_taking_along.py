@@ -1,6 +1,7 @@
 """What the page at `/` gives to take along: the model as a file, the examples, the commands for a terminal."""
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -16,7 +17,9 @@ from tests.api.toy_service import create, png
 from tests.web.page import Page
 
 ROOT = Path(__file__).resolve().parents[2]
-CLASSES = ("top left", "top right")
+CLASSES = ("-it's $left", "top right")
+"""Names of folders that a shell would make something else of."""
+
 _ANSWERED_AT_ONCE = """
 const real = window.fetch;
 window.fetch = async (address, options) =>
@@ -74,6 +77,8 @@ def test_the_answering_version_is_exported_in_both_formats(page: Page, client: h
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_commands_of_the_page_do_what_it_says_when_pasted(page: Page, client: httpx.Client, tmp_path: Path) -> None:
     task = create(client)
+    client.patch(f"/v1/tasks/{task['id']}", json={"name": "@home, it's"})
+    client.patch(f"/v1/tasks/{task['id']}/classes/top left", json={"label": CLASSES[0]})
     page.open(task["id"])
     page.click("#code summary")
     ask_shell, ask_python, make_shell, make_python = page.texts("#snippets pre")
@@ -81,8 +86,11 @@ def test_the_commands_of_the_page_do_what_it_says_when_pasted(page: Page, client
 
     assert '"label":"top right"' in run(["bash", "-euc", ask_shell], tmp_path)
     assert run([sys.executable, "-c", ask_python], tmp_path).startswith("top right ")
-    assert '"state":"ready"' in run(["bash", "-euc", make_shell], tmp_path)
+    by_shell = json.loads(run(["bash", "-euc", make_shell], tmp_path))
     made = client.get(f"/v1/tasks/{run([sys.executable, '-c', make_python], tmp_path).strip()}").json()
 
-    assert (made["state"], made["base_model"]) == ("ready", "toy")
+    assert (made["state"], made["base_model"], made["name"]) == ("ready", "toy", "@home, it's")
     assert [(each["label"], each["n_examples"]) for each in made["classes"]] == [(label, 2) for label in CLASSES]
+    assert {name: by_shell[name] for name in ("state", "base_model", "name", "classes")} == {
+        name: made[name] for name in ("state", "base_model", "name", "classes")
+    }
