@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.output import AsJson, say, show_json, show_table
+from service.cli.processor import prepare_training
 
 if TYPE_CHECKING:
     from service.metalearning.datasets import Decode
@@ -130,16 +131,11 @@ def evaluate(  # noqa: PLR0913, PLR0917  # an option is an argument
 def _prepared(
     recipe: str, data: Path, changes: list[str] | None, threads: int | None
 ) -> tuple["Recipe", "TrainingData"]:
-    """The recipe and its data, with torch's threads set."""
-    import torch  # noqa: PLC0415  # slow to import
-
-    from service.metalearning.recipe import read_recipe  # noqa: PLC0415
+    """The recipe and its data, with the process prepared to train on it."""
+    from service.metalearning.recipe import read_recipe  # noqa: PLC0415  # slow to import
     from service.metalearning.training_data import read_training_data  # noqa: PLC0415
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    # Seen on a ProtoMAML step whose support loss is near zero: 200 ms instead of 2300 ms.
-    torch.set_flush_denormal(True)
+    prepare_training(threads)
     wanted = read_recipe(recipe, changes or [])
     say(f"reading {wanted.data}")
     return wanted, read_training_data(wanted, data, decoder(wanted.input))

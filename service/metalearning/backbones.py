@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from service.errors import CheckpointError
+from service.metalearning.convolution import convolve
 from service.metalearning.episodes import Images
 from service.metalearning.header import BackboneSpec, Setting
 from service.metalearning.normalisation import BatchStatistics, Maps, Normalisation, Source
@@ -47,7 +48,7 @@ class ConvBlock(nn.Module):
             # Statistics that are known before the pass fold into the kernel: one pass over memory less.
             scale, shift = self.normalisation.affine(self.normalisation.mean, self.normalisation.variance)
             kernel = self.conv.weight * scale[:, None, None, None]
-            maps = F.conv2d(maps, kernel, shift, stride=stride, padding=1)
+            maps = convolve(maps, kernel, shift, stride=stride)
         else:
             maps = self.normalisation(F.conv2d(maps, self.conv.weight, stride=stride, padding=1), batch)
         active = F.relu(maps)

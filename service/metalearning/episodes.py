@@ -1,6 +1,6 @@
 """Support sets, episodes, and episodes of one shape as a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float, Int
@@ -8,6 +8,9 @@ from torch import Tensor
 
 Images = Float[Tensor, "n channels height width"]
 Labels = Int[Tensor, " n"]
+
+IMAGES_IN_A_PASS = 200
+"""Of all the tasks that are trained on at once. Seen on one core, FOMAML of Conv-4-64: 227 ms; with 60 it is 286."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +32,17 @@ class Episode:
 
     support: SupportSet
     query: SupportSet
+
+
+def passes(episodes: Sequence[Episode], *, n_images: int) -> Iterator[Sequence[Episode]]:
+    """The episodes in parts that pass the network together, given the images that each brings along."""
+    size = tasks_in_a_pass(n_images)
+    return (episodes[first : first + size] for first in range(0, len(episodes), size))
+
+
+def tasks_in_a_pass(n_images: int) -> int:
+    """How many tasks of this many images pass the network together; one at least."""
+    return max(1, IMAGES_IN_A_PASS // n_images)
 
 
 def of_one_shape(episodes: Sequence[Episode]) -> list[list[Episode]]:

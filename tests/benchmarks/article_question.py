@@ -16,9 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from service.cli.learning import decoder
+from service.cli.processor import prepare_training
 from service.metalearning.datasets import DATASETS, Dataset, with_rotations
 from service.metalearning.evaluation import Answering, measure
 from service.metalearning.pretraining import pretrain
@@ -72,8 +71,7 @@ class Finding:
 def main() -> None:
     """Train and measure what is not yet done, and print the table."""
     asked = _arguments()
-    torch.set_num_threads(asked.threads)
-    torch.set_flush_denormal(True)
+    prepare_training(asked.threads)
     asked.out.mkdir(parents=True, exist_ok=True)
     results = asked.out / "results.json"
     findings = [Finding(**entry) for entry in json.loads(results.read_text())] if results.exists() else []

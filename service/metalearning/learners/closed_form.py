@@ -10,16 +10,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from service.metalearning.episodes import Episode, Images, Labels, SupportSet
+from service.metalearning.episodes import Episode, Images, Labels, SupportSet, of_one_shape, passes
 from service.metalearning.header import Setting
 from service.metalearning.learners.base import (
     CHUNK_IMAGES,
     Learner,
     Network,
     Pause,
+    Targets,
     TaskParameters,
     balanced_loss,
     balanced_targets,
+    check_finite,
     head_logits,
     no_pause,
     query_targets,
@@ -29,6 +31,7 @@ from service.metalearning.learners.options import Choice, Number, Option
 from service.metalearning.normalisation import BatchStatistics, move_buffers, named_statistics
 
 Features = Float[Tensor, "n n_features"]
+QueryFeatures = Float[Tensor, "n_query n_features"]
 
 
 class HeadLearner(Learner, ABC):
@@ -40,12 +43,13 @@ class HeadLearner(Learner, ABC):
 
     moves_buffers: ClassVar[bool] = True
     """Whether `backward` trains by batch statistics where the backbone keeps running ones."""
+    is_vectorised: ClassVar[bool] = True
+    """Whether `torch.vmap` can make the heads of many tasks at once: no step depends on a value."""
 
     def __init__(self, network: Network, settings: Mapping[str, Setting]) -> None:
         super().__init__(network, settings)
         self.adapts = "network" if network.statistics == "support" else "head"
 
-    @abstractmethod
     def head(self, features: Features, labels: Labels) -> TaskParameters:
         """The head that separates these features, `head.weight`, `head.bias` and what else it has; differentiable.
 
@@ -57,6 +61,11 @@ class HeadLearner(Learner, ABC):
             InvalidSupportSet: some class has no image.
             InvalidOption: the steps diverged.
         """
+        return self._head(features, balanced_targets(labels, torch.float64))
+
+    @abstractmethod
+    def _head(self, features: Features, targets: Targets) -> TaskParameters:
+        """`head` for the labels' `balanced_targets`, in double precision."""
 
     def adapt(self, support: SupportSet, *, pause: Pause = no_pause) -> TaskParameters:
         """Compute the features in chunks, then the head."""
@@ -68,34 +77,62 @@ class HeadLearner(Learner, ABC):
             return settled({**self.head(features, support.labels), **statistics})
 
     def backward(self, episodes: Sequence[Episode]) -> Tensor:
-        """Differentiate the query loss through the head, episode by episode."""
-        losses = []
-        for episode in episodes:
-            loss = self._query_loss(episode) / len(episodes)
-            torch.autograd.backward(loss)
-            losses.append(loss.detach())
-        return torch.stack(losses).sum()
+        """Differentiate the query losses through the heads, for as many episodes at once as pay."""
+        mean_loss = torch.zeros(())
+        for group in of_one_shape(episodes):
+            for some in passes(group, n_images=len(group[0].support.labels) + len(group[0].query.labels)):
+                loss = self._query_losses(some).sum() / len(episodes)
+                check_finite([loss])
+                torch.autograd.backward(loss)
+                mean_loss = mean_loss.to(loss) + loss.detach()
+        return mean_loss
 
-    def _query_loss(self, episode: Episode) -> Tensor:
-        support, query = self._episode_features(episode)
-        head = self.head(support, episode.support.labels)
-        logits = head_logits(head, query)
-        return balanced_loss(logits, query_targets(episode.query.labels, logits.shape[1], logits.dtype))
+    def _query_losses(self, episodes: Sequence[Episode]) -> Float[Tensor, " n_tasks"]:
+        support, query = self._episode_features(episodes)
+        targets = torch.stack([balanced_targets(e.support.labels, torch.float64) for e in episodes])
+        n_way = targets.shape[2]
+        wanted = torch.stack([query_targets(e.query.labels, n_way, query.dtype) for e in episodes])
+        if self.is_vectorised:
+            losses: Tensor = torch.vmap(self._query_loss)(support, targets, query, wanted)
+            return losses
+        return torch.stack([self._query_loss(*one) for one in zip(support, targets, query, wanted, strict=True)])
 
-    def _episode_features(self, episode: Episode) -> tuple[Features, Float[Tensor, "n_query n_features"]]:
-        """Support and query features; moves the buffers of a backbone that is trained by batch statistics."""
+    def _query_loss(
+        self,
+        support: Features,
+        targets: Targets,
+        query: QueryFeatures,
+        wanted: Float[Tensor, "n_query n_way"],
+    ) -> Float[Tensor, ""]:
+        return balanced_loss(head_logits(self._head(support, targets), query), wanted)
+
+    def _episode_features(
+        self, episodes: Sequence[Episode]
+    ) -> tuple[Float[Tensor, "n_tasks n n_features"], Float[Tensor, "n_tasks n_query n_features"]]:
+        """Support and query features; moves the buffers of a backbone that is trained by batch statistics.
+
+        Images whose features depend on nothing else pass the backbone together.
+        """
+        n_support = len(episodes[0].support.labels)
+        joined = [torch.cat([e.support.images, e.query.images]) for e in episodes]
         if self.network.statistics == "support":
-            support, statistics = self._support_features(episode.support)
-            return support, _features(self.network, statistics, episode.query.images)
-        joined = torch.cat([episode.support.images, episode.query.images])
-        if self.network.statistics == "running" and self.moves_buffers:
-            batch = BatchStatistics()
-            features = self.network.features(joined, batch)
-            move_buffers(batch)
+            found = [self._by_support_statistics(episode) for episode in episodes]
+        elif self.network.statistics == "running" and self.moves_buffers:
+            found = [self._by_own_statistics(images) for images in joined]
         else:
-            features = self.network.features(joined)
-        n_support = len(episode.support.labels)
-        return features[:n_support], features[n_support:]
+            found = list(torch.split(self.network.features(torch.cat(joined)), len(joined[0])))
+        features = torch.stack(found)
+        return features[:, :n_support], features[:, n_support:]
+
+    def _by_support_statistics(self, episode: Episode) -> Features:
+        support, statistics = self._support_features(episode.support)
+        return torch.cat([support, _features(self.network, statistics, episode.query.images)])
+
+    def _by_own_statistics(self, images: Images) -> Features:
+        batch = BatchStatistics()
+        features = self.network.features(images, batch)
+        move_buffers(batch)
+        return features
 
     def _support_features(self, support: SupportSet) -> tuple[Features, dict[str, Tensor]]:
         weights = balanced_targets(support.labels, support.images.dtype).sum(1)
@@ -125,9 +162,9 @@ class ProtoNet(HeadLearner):
         """Factor of the logits."""
         return self.log_scale.detach().exp().item()
 
-    def head(self, features: Features, labels: Labels) -> TaskParameters:
-        """The class means as a head."""
-        return prototype_head(features, balanced_targets(labels, features.dtype), scale=self.log_scale.exp())
+    def _head(self, features: Features, targets: Targets) -> TaskParameters:
+        """The class means."""
+        return prototype_head(features, targets.to(features.dtype), scale=self.log_scale.exp())
 
 
 class Ridge(HeadLearner):
@@ -182,9 +219,9 @@ class Ridge(HeadLearner):
         """Factor of the logits."""
         return self.log_scale.detach().exp().item()
 
-    def head(self, features: Features, labels: Labels) -> TaskParameters:
-        """The regression as a head; without `intercept`, the bias is zero."""
-        targets = balanced_targets(labels, torch.float64)  # (n, n_way), 1 / (n_way * count) where it is not 0
+    def _head(self, features: Features, targets: Targets) -> TaskParameters:
+        """The regression; without `intercept`, the bias is zero."""
+        # The targets are 1 / (n_way * count) where they are not 0.
         weights = targets.shape[1] * targets.sum(1)  # 1 / count
         if self.loss == "sum":
             weights = weights / targets.amax(0).sum()

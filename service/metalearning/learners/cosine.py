@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from service.metalearning.episodes import Labels
-from service.metalearning.learners.base import Network, TaskParameters, balanced_targets
+from service.metalearning.learners.base import Network, Targets, TaskParameters
 from service.metalearning.learners.closed_form import Features, HeadLearner, own_share
 from service.metalearning.learners.options import Number, Option
 
@@ -45,12 +44,12 @@ class Cosine(HeadLearner):
         """Factor of the cosines."""
         return self.log_scale.detach().exp().item()
 
-    def head(self, features: Features, labels: Labels) -> TaskParameters:
+    def _head(self, features: Features, targets: Targets) -> TaskParameters:
         """The head after the steps.
 
         They are taken on the coefficients of W = coefficients^T directions; in these a step is the slope itself.
         """
-        targets = balanced_targets(labels, features.dtype)
+        targets = targets.to(features.dtype)
         directions, scale = F.normalize(features, dim=1), self.log_scale.exp().to(features.dtype)
         coefficients = targets
         for _ in range(self.steps):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from service.metalearning.episodes import Episode, Labels, of_one_shape
-from service.metalearning.learners.base import Network, TaskParameters, balanced_targets, check_finite
+from service.metalearning.learners.base import Network, Targets, TaskParameters, check_finite, head_logits
 from service.metalearning.learners.closed_form import Features, HeadLearner, own_share
 from service.metalearning.learners.inner_loop import (
     STEP_OPTIONS,
@@ -23,6 +23,7 @@ from service.metalearning.learners.inner_loop import (
     descent,
     last,
     stacked,
+    summed,
 )
 from service.metalearning.learners.options import Choice, Number, Option
 
@@ -118,10 +119,13 @@ class Reptile(GradientLearner):
             query = stacked([e.query for e in group], group[0].support.n_way)
             with torch.no_grad():
                 (solutions,) = self._solutions(*support, graph=False)
-                loss = torch.vmap(self._query_loss)(solutions, *query).sum() / len(episodes)
+                loss = summed(self._query_loss, *query, solutions) / len(episodes)
                 self._point_away(solutions, share=len(group) / len(episodes))
             mean_loss = mean_loss.to(loss) + loss
         return mean_loss
+
+    def _known_steps(self) -> int:
+        return int(self.optimizer == "sgd" and self.batch == 0) * super()._known_steps()
 
     def _directions(self, gradients: Gradients) -> Gradients:
         return gradients if self.optimizer == "sgd" else of_unit_size(gradients)
@@ -164,7 +168,12 @@ class ANIL(HeadLearner):
 
     def head(self, features: Features, labels: Labels) -> TaskParameters:
         """The head after the steps."""
-        targets = balanced_targets(labels, features.dtype)
+        head = super().head(features, labels)
+        check_finite([*head.values(), head_logits(head, features)])
+        return head
+
+    def _head(self, features: Features, targets: Targets) -> TaskParameters:
+        targets = targets.to(features.dtype)
         shares = targets.shape[1] * targets if self.start == "prototypes" else torch.zeros_like(targets)
         coefficients = 2 * self.start_scale * shares  # of each image in each row of the head
         weight = coefficients.T @ features
@@ -178,7 +187,6 @@ class ANIL(HeadLearner):
         start = {"head.weight": weight, "head.bias": bias, "coefficients": coefficients}
         head = last(descent(start, gradients, steps=self.steps, rate=lambda *_: self.lr))
         head["head.bias"] = head["head.bias"] + own_share(head.pop("coefficients"), features, targets)
-        check_finite([*head.values(), F.linear(features, head["head.weight"], head["head.bias"])])
         return head
 
 

@@ -1,9 +1,9 @@
 """The inner loop: gradient steps on the support loss, for one task or for many at once.
 
 One loop serves every learner that adapts the network: plain gradient descent on the class-balanced cross-entropy of
-the whole support set. Meta-training runs it for all episodes of one shape at once under `torch.vmap` (seen on 2 cores:
-2 to 2.7 times faster than a loop over tasks); adaptation runs it for one task, in chunks, so that memory is bounded
-and predictions can pass.
+the whole support set. Meta-training runs it for many episodes of one shape at once under `torch.vmap` (how much faster
+than a loop over tasks that is: `tests/benchmarks/meta_training.py`); adaptation runs it for one task, in chunks, so
+that memory is bounded and predictions can pass.
 
 Statistics of the normalisation. With statistics="running" they are the base model's buffers, constants in
 training as in service. With statistics="support" every step normalises by the support set, each class counted
@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call
 
-from service.metalearning.episodes import Episode, Images, SupportSet, of_one_shape
+from service.metalearning.episodes import Episode, Images, SupportSet, of_one_shape, tasks_in_a_pass
 from service.metalearning.header import Setting
 from service.metalearning.learners.base import (
     CHUNK_IMAGES,
@@ -47,6 +47,7 @@ from service.metalearning.normalisation import BatchStatistics, named_statistics
 Start = Literal["zero", "prototypes"]
 Fast = dict[str, Tensor]
 Gradients = Callable[[Fast], list[Tensor]]
+TaskLoss = Callable[[Images, Targets, Fast], Tensor]
 Rate = Callable[[int, str], Tensor | float]
 TaskImages = Float[Tensor, "n_tasks n channels height width"]
 TaskTargets = Float[Tensor, "n_tasks n n_way"]
@@ -100,7 +101,7 @@ class GradientLearner(Learner, ABC):
             task = fast | self._statistics(fast, images, targets)
             for chunk in chunks:  # parameters can be finite and yet too large to answer with
                 pause()
-                check_finite([self._query_loss(task, *chunk)])
+                check_finite([self._query_loss(*chunk, task)])
             return settled(task)
 
     def _adapted(self) -> Iterator[tuple[str, Tensor]]:
@@ -144,15 +145,19 @@ class GradientLearner(Learner, ABC):
         return [fast | torch.vmap(self._statistics)(fast, images, targets) for fast in states]
 
     def _known_steps(self) -> int:
-        """How many of the first steps of training are known to move the head alone."""
-        return 0
+        """How many of the first steps of training are known to move the head alone.
+
+        A zero head passes nothing back, so the first step from it does. Training writes that step out: one pass of
+        the weights that the tasks share, instead of one with weights of its own for each, differentiated twice.
+        """
+        return int(self.start == "zero" and self.steps > 0)
 
     def _head_slopes(self, images: TaskImages, targets: TaskTargets, *, graph: bool) -> Fast:
         """The gradient of the support loss in a zero head, for a batch of tasks; that in the backbone is zero."""
 
         def of_task(images: Images, targets: Targets) -> Fast:
             batch = self._batch(targets)
-            features = self.network.backbone(images) if batch is None else self.network.backbone(images, batch)
+            features = self.network.features(images, batch)
             slope = targets.sum(1, keepdim=True) / targets.shape[1] - targets  # each class is equally likely
             return {"head.weight": slope.T @ features, "head.bias": slope.sum(0)}
 
@@ -164,14 +169,13 @@ class GradientLearner(Learner, ABC):
         return BatchStatistics(targets.sum(1)) if self.network.statistics == "support" else None
 
     def _summed_loss(self, images: TaskImages, targets: TaskTargets, fast: Fast) -> Float[Tensor, ""]:
-        losses: Tensor = torch.vmap(self._support_loss)(images, targets, fast)
-        return losses.sum()
+        return summed(self._support_loss, images, targets, fast)
 
     def _support_loss(self, images: Images, targets: Targets, fast: Fast) -> Float[Tensor, ""]:
         logits = functional_call(self.network, fast, (images, self._batch(targets)))
         return balanced_loss(logits, targets)
 
-    def _query_loss(self, task: Fast, images: Images, targets: Targets) -> Float[Tensor, ""]:
+    def _query_loss(self, images: Images, targets: Targets, task: Fast) -> Float[Tensor, ""]:
         return balanced_loss(functional_call(self.network, task, (images,)), targets)
 
     def _statistics(self, fast: Fast, images: Images, targets: Targets) -> Fast:
@@ -193,11 +197,7 @@ class GradientLearner(Learner, ABC):
 
 
 class UnrolledLearner(GradientLearner, ABC):
-    """A gradient learner that is trained by the gradient of the query loss after its steps.
-
-    A zero head passes nothing back, so the first step from it moves the head alone. Training writes that step out: one
-    pass of the weights that the tasks share, instead of one with weights of its own for each, differentiated twice.
-    """
+    """A gradient learner that is trained by the gradient of the query loss after its steps."""
 
     def backward(self, episodes: Sequence[Episode]) -> Tensor:
         """Differentiate the query losses of all episodes of one shape at once."""
@@ -207,13 +207,10 @@ class UnrolledLearner(GradientLearner, ABC):
             support = stacked([e.support for e in group])
             query = stacked([e.query for e in group], group[0].support.n_way)
             states = self._solutions(*support, graph=graph, n_states=len(weights))
-            losses = [torch.vmap(self._query_loss)(state, *query).sum() / len(episodes) for state in states]
+            losses = [summed(self._query_loss, *query, state) / len(episodes) for state in states]
             torch.autograd.backward([weight * loss for weight, loss in zip(weights, losses, strict=True)])
             mean_loss = mean_loss.to(losses[-1]) + losses[-1].detach()
         return mean_loss
-
-    def _known_steps(self) -> int:
-        return int(self.start == "zero" and self.steps > 0)
 
     def _is_second_order(self) -> bool:
         """Whether the gradients of the inner loop are differentiated too."""
@@ -230,8 +227,13 @@ def descent(start: Fast, gradients: Gradients, *, steps: int, rate: Rate, known:
     yield fast
     for step in range(known, steps):
         found = gradients(fast)
-        fast = {name: p - rate(step, name) * g for (name, p), g in zip(fast.items(), found, strict=True)}
+        fast = {name: moved(p, g, rate(step, name)) for (name, p), g in zip(fast.items(), found, strict=True)}
         yield fast
+
+
+def moved(p: Tensor, gradient: Tensor, rate: Tensor | float) -> Tensor:
+    """A parameter after a step down its gradient."""
+    return p - rate * gradient if isinstance(rate, Tensor) else torch.sub(p, gradient, alpha=rate)
 
 
 def last(states: Iterable[Fast]) -> Fast:
@@ -244,6 +246,17 @@ def gradients_of(loss: Callable[[Fast], Tensor], at: Fast, *, graph: bool) -> li
     with torch.enable_grad():
         leaves = {n: t if graph and t.requires_grad else t.detach().requires_grad_() for n, t in at.items()}
         return list(torch.autograd.grad(loss(leaves), list(leaves.values()), create_graph=graph))
+
+
+def summed(loss: TaskLoss, images: TaskImages, targets: TaskTargets, fast: Fast) -> Float[Tensor, ""]:
+    """The sum of the tasks' losses, as many tasks at once as pay."""
+    size = tasks_in_a_pass(images.shape[1])
+    parts = {name: torch.split(tensor, size) for name, tensor in fast.items()}
+    sums = [
+        torch.vmap(loss)(*both, {name: tensors[index] for name, tensors in parts.items()}).sum()
+        for index, both in enumerate(zip(torch.split(images, size), torch.split(targets, size), strict=True))
+    ]
+    return torch.stack(sums).sum()
 
 
 def start_head(features: Features, targets: Targets, *, start: str, scale: float) -> Fast:

@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from service.errors import InvalidOption
-from service.metalearning.episodes import Labels
-from service.metalearning.learners.base import Network, TaskParameters, balanced_loss, balanced_targets
+from service.metalearning.learners.base import Network, Targets, TaskParameters, balanced_loss
 from service.metalearning.learners.closed_form import Features, HeadLearner, own_share
 from service.metalearning.learners.options import Number, Option
 
@@ -41,6 +40,7 @@ class Linear(HeadLearner):
     """
 
     options: ClassVar[Mapping[str, Option]] = {"penalty": Number(1e-6, 1e6)}
+    is_vectorised = False
 
     def __init__(self, network: Network, *, penalty: float = 0.01) -> None:
         super().__init__(network, {"penalty": penalty})
@@ -51,11 +51,9 @@ class Linear(HeadLearner):
         """Weight of |W|^2 / 2 against the mean loss."""
         return self.log_penalty.detach().exp().item()
 
-    def head(self, features: Features, labels: Labels) -> TaskParameters:
+    def _head(self, features: Features, targets: Targets) -> TaskParameters:
         """The head at the minimum."""
-        regression = _Regression(
-            features.double(), balanced_targets(labels, torch.float64), self.log_penalty.double().exp()
-        )
+        regression = _Regression(features.double(), targets, self.log_penalty.double().exp())
         rows = regression.differentiable(regression.minimum())
         coefficients = -regression.slope(rows) / regression.penalty
         bias = rows[:, -1] + own_share(coefficients, regression.features, regression.targets)
