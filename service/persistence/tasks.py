@@ -45,11 +45,12 @@ class TaskRows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create_empty(self, task: TaskRecord, run: Run | None = None) -> None:
+    async def create_empty(self, task: TaskRecord, run: Run | None = None) -> StoredTask:
         """Store a task without examples; `run` is the keyed request that asks for it, if it has a key."""
         async with self._database.write() as session:
-            await _insert_task(session, task)
+            row = await _insert_task(session, task)
             await note_created(session, run, task.id)
+            return await _as_stored(session, row)
 
     async def create(
         self,
@@ -156,6 +157,13 @@ def _filtered(query: Select[Any], state: str | None, metadata: Mapping[str, str]
         having = select(TaskMetadata.task_id).where(TaskMetadata.key == key, TaskMetadata.value == value)
         query = query.where(Task.id.in_(having))
     return query
+
+
+async def _as_stored(session: AsyncSession, row: Task) -> StoredTask:
+    """The task as this transaction leaves it, with what the database itself puts into the row."""
+    await session.flush()
+    await session.refresh(row)
+    return (await _with_details(session, [row]))[0]
 
 
 async def _with_details(session: AsyncSession, rows: Sequence[Task]) -> list[StoredTask]:

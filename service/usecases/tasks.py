@@ -1,6 +1,7 @@
 """Tasks, their examples and their versions: everything a client does before it predicts."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from uuid import UUID
 
 from service.artifacts import ArtifactStore
 from service.engine.base import Engine
-from service.errors import InvalidRequest, OriginalNotKept
+from service.errors import InvalidRequest, OriginalNotKept, Unavailable
 from service.persistence.database import Database
 from service.persistence.examples import ExampleRows
 from service.persistence.ids import new_id
@@ -37,8 +38,10 @@ from service.usecases.supports import Supports
 from service.usecases.sweeping import Sweeper
 from service.usecases.texts import checked_metadata, checked_name
 from service.usecases.uploads import LabelledUpload
-from service.usecases.viewing import example_view, task_view, version_view
+from service.usecases.viewing import example_view, task_view, version_view, view_of_new
 from service.usecases.views import ExampleView, Page, TaskState, TaskView, VersionView
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +112,13 @@ class Tasks:
         """
         cards = candidates(new.base_model, self._base_models)
         self._check(new, cards)
-        task_id, running = await self._begin(new, cards, run)
+        stored, running = await self._begin(new, cards, run)
         is_over = await ended_within(running, wait_s)
-        return await self.get(task_id), is_over
+        try:
+            return await self.get(stored.id), is_over
+        except Unavailable as error:  # it is stored all the same, and the client must know by which id
+            log.warning("task %s is told as it was stored: %s", stored.id, error.message)
+            return stored, False
 
     async def create_empty(self, new: NewTask, *, run: Run | None = None) -> TaskView:
         """Store a task without examples.
@@ -122,8 +129,7 @@ class Tasks:
         if new.base_model is not None or new.learner is not None:
             check_learner(new.learner, candidates(new.base_model, self._base_models))
         task = self._record(new, None)
-        await self._task_rows.create_empty(task, run)
-        return await self.get(task.id)
+        return task_view(await self._task_rows.create_empty(task, run))
 
     async def get(self, task_id: UUID) -> TaskView:
         """One task.
@@ -222,21 +228,25 @@ class Tasks:
             ExamplesNotKept: the task does not keep what this needs.
         """
         wish = Wish(learner, steps, lr, prior, activate)
-        numbers: list[int] = []
+        views: list[VersionView] = []
 
         def plan(task: TaskSnapshot) -> VersionRecord:
             return planned_version(task, wish, self._base_models, self._limits)
 
         async def store(lease: Lease) -> Version:
             version = await self._version_rows.create(task_id, plan, lease, run)
-            numbers.append(version.number)
+            views.append(version_view(version))
             return version
 
         with ExitStack() as stack:
             stack.enter_context(self._engine.reserve())
             running = await self.adaptations.begin(stack.pop_all(), store)
         is_over = await ended_within(running, wait_s)
-        return await self.version(task_id, numbers[0]), is_over
+        try:
+            return await self.version(task_id, views[0].number), is_over
+        except Unavailable as error:  # as in `create`
+            log.warning("version %d of task %s is told as it was stored: %s", views[0].number, task_id, error.message)
+            return views[0], False
 
     async def versions(self, task_id: UUID, *, limit: int, cursor: str | None = None) -> Page[VersionView]:
         """The versions of a task, newest first."""
@@ -253,8 +263,15 @@ class Tasks:
 
     async def _begin(
         self, new: NewTask, cards: Sequence[BaseModelCard], run: Run | None
-    ) -> tuple[UUID, asyncio.Task[bool]]:
+    ) -> tuple[TaskView, asyncio.Task[bool]]:
         """Store a task and begin to adapt it; the decoded images go with this call, not with the client's wait."""
+        views: list[TaskView] = []
+
+        async def store(lease: Lease) -> Version:
+            first = await self._task_rows.create(task, examples, version, lease=lease, room=self._room, run=run)
+            views.append(view_of_new(task, decoded.classes, first))
+            return first
+
         with ExitStack() as stack:
             stack.enter_context(self._engine.reserve())
             decoded = await self.intake.decode(new.uploads, cards)
@@ -262,12 +279,8 @@ class Tasks:
             task = self._record(new, version)
             examples = await self.intake.store(decoded)
             support = decoded.support(version.base_model, examples)
-            running = await self.adaptations.begin(
-                stack.pop_all(),
-                lambda lease: self._task_rows.create(task, examples, version, lease=lease, room=self._room, run=run),
-                support,
-            )
-        return task.id, running
+            running = await self.adaptations.begin(stack.pop_all(), store, support)
+        return views[0], running
 
     def _check(self, new: NewTask, cards: Sequence[BaseModelCard]) -> None:
         """Return if nothing is wrong that can be known before an image is read."""

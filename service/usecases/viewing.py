@@ -1,8 +1,11 @@
 """Rows become views."""
 
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import cast
 
 from service.persistence.orm import Example, Version
+from service.persistence.records import ClassCount, TaskRecord
 from service.persistence.tasks import StoredTask
 from service.usecases.views import (
     ClassView,
@@ -37,6 +40,28 @@ def task_view(task: StoredTask) -> TaskView:
         expires_at=row.expires_at,
         created_at=row.created_at,
         updated_at=row.updated_at,
+    )
+
+
+def view_of_new(task: TaskRecord, classes: Sequence[ClassCount], first: Version) -> TaskView:
+    """A task with examples as it is right after it was stored, from what was stored: nothing is read."""
+    stored_at = first.created_at
+    return TaskView(
+        id=task.id,
+        name=task.name,
+        state="queued",
+        base_model=first.base_model,
+        learner=first.learner,
+        classes=tuple(ClassView(each.label, each.n_examples) for each in classes),
+        n_examples=sum(each.n_examples for each in classes),
+        current_version=None,
+        pending_version=first.number,
+        metadata=task.metadata,
+        threshold=task.threshold,
+        store=cast("Store", task.store),
+        expires_at=None if task.keep_s is None else stored_at + timedelta(seconds=task.keep_s),
+        created_at=stored_at,
+        updated_at=stored_at,
     )
 
 
