@@ -43,6 +43,15 @@ def test_features_are_the_same_whether_statistics_are_folded_in_or_not(pool: str
     torch.testing.assert_close(folded, by_batch)
 
 
+def test_a_mirrored_backbone_takes_an_image_and_its_mirror_image_for_the_same(generator: torch.Generator) -> None:
+    plain, mirrored = ConvBackbone(3, 8, side_px=16), ConvBackbone(3, 8, side_px=16, mirrored=True)
+    mirrored.load_state_dict(plain.state_dict())
+    images = torch.rand(2, 3, 16, 16, generator=generator)
+    torch.testing.assert_close(mirrored(images), mirrored(images.flip(-1)))
+    torch.testing.assert_close(mirrored(images), (plain(images) + plain(images.flip(-1))) / 2)
+    assert not torch.allclose(plain(images), plain(images.flip(-1)))
+
+
 def test_a_blank_image_has_features(generator: torch.Generator) -> None:
     batch = BatchStatistics()
     assert ConvBackbone()(torch.ones(3, 1, 28, 28), batch).isfinite().all()
