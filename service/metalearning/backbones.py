@@ -67,7 +67,7 @@ class ConvBackbone(nn.Module):
     augmentation mirrors it there.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what the published nets differ in
         self,
         channels: int = 1,
         filters: int = 64,
