@@ -27,7 +27,7 @@ from service.errors import (
     VersionNotFound,
     WorkerDied,
 )
-from service.usecases.evaluation import EvaluationView
+from service.usecases.evaluation_figures import EvaluationView
 
 router = APIRouter(prefix="/v1/tasks/{task}", tags=["predictions"])
 

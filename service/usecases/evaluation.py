@@ -2,19 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal, TypeAlias
 from uuid import UUID
-
-import numpy as np
 
 from service.errors import BadItem, InvalidRequest, RequestTooLarge, UploadRejected
 from service.persistence.database import Database
 from service.persistence.versions import VersionRows
-from service.usecases import measures
+from service.usecases.evaluation_figures import UNKNOWN, EvaluationView, evaluated, reported
 from service.usecases.limits import Limits
-from service.usecases.measures import Calibration
 from service.usecases.predictions import Predictions
 from service.usecases.serving import ServingVersion, ServingVersions
 from service.usecases.texts import checked_labels
@@ -23,66 +20,6 @@ from service.usecases.views import ImagePrediction
 
 UnknownLabels: TypeAlias = Literal["refuse", "count"]
 """What becomes of images whose label the task does not have: the request is refused, or they count as unknown."""
-
-THRESHOLDS = (*(round(0.05 * step, 2) for step in range(20)), 0.98, 0.99)
-_UNKNOWN = -1
-
-
-@dataclass(frozen=True, slots=True)
-class ClassEvaluation:
-    """The figures of one class; None where a figure would be 0 / 0, or is not in a report."""
-
-    label: str
-    support: int
-    precision: float | None
-    recall: float | None
-    f1: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class ThresholdEvaluation:
-    """What a threshold would do; `unknown_answered` is the share of unknown images that it lets through."""
-
-    threshold: float
-    coverage: float
-    accuracy: float | None
-    unknown_answered: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class UnknownEvaluation:
-    """How well the unknown score tells images of other classes; `labels` are those that the task does not have."""
-
-    n_images: int
-    labels: tuple[str, ...]
-    auroc: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationView:
-    """Figures of one version.
-
-    Attributes:
-        basis: what they are measured on: `query-set`, or `leave-one-out` and `base-model` from the version's report.
-        n_images: images of the task's classes.
-        interval_95: of the accuracy; on a query set that of Wilson, which takes images for independent.
-        confusion: rows are true classes, columns answers, in the order of `classes`.
-        calibration, thresholds, unknown: on a query set only.
-    """
-
-    task_id: UUID
-    version: int
-    basis: str
-    n_images: int
-    accuracy: float
-    interval_95: tuple[float, float]
-    balanced_accuracy: float | None
-    classes: tuple[ClassEvaluation, ...]
-    confusion: tuple[tuple[int, ...], ...] | None
-    calibration: Calibration | None
-    thresholds: tuple[ThresholdEvaluation, ...]
-    unknown: UnknownEvaluation | None
-    timings_ms: Mapping[str, float]
 
 
 class Evaluations:
@@ -131,7 +68,7 @@ class Evaluations:
         truth = _truth(uploads, labels, serving, unknown_labels)
         answers = await self._answers(task_id, uploads, serving.number, deadline_s)
         total_ms = round((time.perf_counter() - since) * 1000, 3)
-        return _evaluated(task_id, serving, labels, truth, answers, {"total": total_ms})
+        return evaluated(task_id, serving, labels, truth, answers, {"total": total_ms})
 
     async def report(self, task_id: UUID, *, version: int | None = None) -> EvaluationView:
         """What the version's own report says: leave-one-out on its support set.
@@ -146,7 +83,7 @@ class Evaluations:
             raise InvalidRequest(
                 f"version {serving.number} of task {task_id} has no leave-one-out report; send a labelled query set"
             )
-        return _reported(task_id, serving.number, report)
+        return reported(task_id, serving.number, report)
 
     async def _answers(
         self, task_id: UUID, uploads: Sequence[LabelledUpload], version: int, deadline_s: float
@@ -191,14 +128,14 @@ def _joined(rejected: Sequence[UploadRejected], n_images: int) -> UploadRejected
 def _truth(
     uploads: Sequence[LabelledUpload], labels: Sequence[str], serving: ServingVersion, unknown_labels: UnknownLabels
 ) -> list[int]:
-    """The class of each image, or _UNKNOWN.
+    """The class of each image, or UNKNOWN.
 
     Raises:
         UploadRejected: some labels are none of the task's, and are not to be counted as unknown.
         InvalidRequest: no label is one of the task's.
     """
     class_of = {label: index for index, label in enumerate(serving.labels)}
-    truth = [class_of.get(label, _UNKNOWN) for label in labels]
+    truth = [class_of.get(label, UNKNOWN) for label in labels]
     strange = sorted({label for label in labels if label not in class_of})
     if strange and unknown_labels == "refuse":
         items = tuple(
@@ -208,7 +145,7 @@ def _truth(
         )
         detail = f"{len(items)} images have labels that version {serving.number} does not have: {_listed(strange)}"
         raise UploadRejected(f"{detail}; it has {_listed(serving.labels)}; unknown_labels=count counts them", items)
-    if all(index == _UNKNOWN for index in truth):
+    if all(index == UNKNOWN for index in truth):
         raise InvalidRequest(f"no image has a label of version {serving.number}: it has {_listed(serving.labels)}")
     return truth
 
@@ -216,102 +153,3 @@ def _truth(
 def _listed(labels: Sequence[str], most: int = 10) -> str:
     shown = ", ".join(repr(label) for label in labels[:most])
     return shown + (f" and {len(labels) - most} more" if len(labels) > most else "")
-
-
-def _evaluated(
-    task_id: UUID,
-    serving: ServingVersion,
-    labels: Sequence[str],
-    truth: Sequence[int],
-    answers: Sequence[ImagePrediction],
-    timings_ms: Mapping[str, float],
-) -> EvaluationView:
-    class_of = {label: index for index, label in enumerate(serving.labels)}
-    answered = np.array([class_of[each.label] for each in answers])
-    confidence = np.array([each.probability for each in answers])
-    true = np.array(truth)
-    known = true != _UNKNOWN
-    is_right = (true == answered)[known]
-    confusion = measures.confusion_counts(true[known].tolist(), answered[known].tolist(), len(serving.labels))
-    n_right, n_images = int(is_right.sum()), int(known.sum())
-    return EvaluationView(
-        task_id=task_id,
-        version=serving.number,
-        basis="query-set",
-        n_images=n_images,
-        accuracy=n_right / n_images,
-        interval_95=measures.wilson_interval(n_right, n_images),
-        balanced_accuracy=measures.balanced_accuracy(confusion),
-        classes=_classes(serving.labels, confusion),
-        confusion=_rows(confusion),
-        calibration=measures.calibration(confidence[known], is_right),
-        thresholds=_thresholds(confidence, known, is_right),
-        unknown=_unknown(labels, known, np.array([_unknown_score(each) for each in answers])),
-        timings_ms=timings_ms,
-    )
-
-
-def _unknown_score(answer: ImagePrediction) -> float:
-    """How much the answer says that the image is of no class; without an unknown score, that it is not sure."""
-    return 1 - answer.probability if answer.unknown is None else answer.unknown
-
-
-def _classes(labels: Sequence[str], confusion: measures.Counts) -> tuple[ClassEvaluation, ...]:
-    found = zip(labels, measures.class_figures(confusion), strict=True)
-    return tuple(ClassEvaluation(label, each.support, each.precision, each.recall, each.f1) for label, each in found)
-
-
-def _rows(confusion: measures.Counts) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(int(count) for count in row) for row in confusion)
-
-
-def _thresholds(
-    confidence: measures.Scores, known: measures.Flags, is_right: measures.Flags
-) -> tuple[ThresholdEvaluation, ...]:
-    unknown = confidence[~known]
-    return tuple(
-        ThresholdEvaluation(
-            each.threshold,
-            each.coverage,
-            each.accuracy,
-            measures.answered_share(unknown, each.threshold) if len(unknown) else None,
-        )
-        for each in measures.threshold_table(confidence[known], is_right, THRESHOLDS)
-    )
-
-
-def _unknown(labels: Sequence[str], known: measures.Flags, scores: measures.Scores) -> UnknownEvaluation | None:
-    if known.all():
-        return None
-    strange = dict.fromkeys(label for label, is_known in zip(labels, known, strict=True) if not is_known)
-    return UnknownEvaluation(int((~known).sum()), tuple(strange), measures.auroc(scores, ~known))
-
-
-def _reported(task_id: UUID, number: int, report: Mapping[str, Any]) -> EvaluationView:
-    expected = report["expected_accuracy"]
-    counts = report.get("confusion")
-    confusion = None if counts is None else np.array(counts, np.int64)
-    of_report = report.get("classes") or []
-    labels = [each["label"] for each in of_report]
-    low, high = expected["interval_95"]
-    return EvaluationView(
-        task_id=task_id,
-        version=number,
-        basis=expected["basis"],
-        n_images=sum(each["n_examples"] for each in of_report),
-        accuracy=expected["accuracy"],
-        interval_95=(low, high),
-        balanced_accuracy=None if confusion is None else measures.balanced_accuracy(confusion),
-        classes=_classes(labels, confusion) if confusion is not None else _reported_classes(of_report),
-        confusion=None if confusion is None else _rows(confusion),
-        calibration=None,
-        thresholds=(),
-        unknown=None,
-        timings_ms={},
-    )
-
-
-def _reported_classes(of_report: Sequence[Mapping[str, Any]]) -> tuple[ClassEvaluation, ...]:
-    return tuple(
-        ClassEvaluation(each["label"], each["n_examples"], None, each.get("recall"), None) for each in of_report
-    )
