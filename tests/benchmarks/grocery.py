@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.grocery --data ../shared/data [--features FILE] [--write-figures]
 
-Support images come from the files named `train_`, queries from those named `test_`; none was used to make or
-choose anything. The first table is the usual one: episodes of 5 classes, 15 queries a class (or as many as
-there are), every query answered by itself.
+Support images come from the files named `train_`, queries from those named `test_`. None was used to make or fit
+anything, but these figures were looked at between choices, as `photo` tells. The first table is the usual one: episodes
+of 5 classes, 15 queries a class (or as many as there are), every query answered by itself.
 
 The second compares an unbalanced task with its balanced subset: one kind with few images against many of its
 look-alikes (the kinds whose mean features are nearest, pooled), and against as few of those, drawn at random.

@@ -1,6 +1,6 @@
 """How far answers can be trusted: calibration, images of no class, the accuracy to expect of a task.
 
-    python -m tests.benchmarks.trust --data ../shared/data [--features DIR] [--tasks 500]
+    python -m tests.benchmarks.trust --data ../shared/data [--features DIR] [--tasks 500] [--most 15]
 
 Drawings are Omniglot's test characters with their rotations, photographs are Grocery: support images from the files
 named `train_`, queries from those named `test_`. The constants in the checkpoints were fitted on other classes
@@ -31,7 +31,7 @@ from service.metalearning.learners.closed_form import HeadLearner
 from service.metalearning.preprocessing import scaled
 from service.metalearning.serialization import BaseModel, load_base_model
 from service.metalearning.trust.drawing import (
-    Kinds,
+    Domain,
     Task,
     answered,
     draw,
@@ -47,21 +47,19 @@ SHAPES = ((5, 1), (5, 5), (20, 1), (20, 5), (2, 5), (10, 10))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Domain:
-    """Images that nothing was fitted on; queries are the support's own rest where there are none apart."""
+class Measured:
+    """A base model and images that nothing was fitted on."""
 
-    name: str
     base: BaseModel
-    support: Kinds
-    queries: Kinds | None
+    domain: Domain
 
 
-def drawings(data: Path, cache: Path | None) -> Domain:
+def drawings(data: Path, cache: Path | None, most: int | None = None) -> Measured:
     """Omniglot's test characters."""
     base = load_base_model(MODELS / "omniglot-conv4.safetensors")
     kept = None if cache is None else cache / "omniglot.pt"
     if kept is not None and kept.exists():
-        return Domain("drawings", base, torch.load(kept, weights_only=True), None)
+        return Measured(base, Domain("drawings", torch.load(kept, weights_only=True)))
     wanted = base.header.input
     dataset = with_rotations(
         read_omniglot(data, "test", lambda file: decode(file, [wanted], max_pixels=10**8).arrays[0])
@@ -71,22 +69,22 @@ def drawings(data: Path, cache: Path | None) -> Domain:
         kinds = [base.network.backbone(of_kind)[:, None].clone() for of_kind in images]
     if kept is not None:
         torch.save(kinds, kept)
-    return Domain("drawings", base, kinds, None)
+    return Measured(base, Domain("drawings", kinds))
 
 
-def photographs(data: Path, cache: Path | None) -> Domain:
-    """Grocery."""
+def photographs(data: Path, cache: Path | None, most: int | None = None) -> Measured:
+    """Grocery; of each kind up to `most` photographs for support sets and as many queries."""
     base = load_base_model(MODELS / "photo.safetensors")
     kept = None if cache is None else cache / "grocery.pt"
     if kept is not None and kept.exists():
         support, queries = torch.load(kept, weights_only=True)
     else:
-        kinds = read_kinds(base, data)
+        kinds = read_kinds(base, data, most=None if most is None else (most, most))
         support = [rows[:, None].clone() for rows in kinds.support]
         queries = [rows[:, None].clone() for rows in kinds.query]
         if kept is not None:
             torch.save((support, queries), kept)
-    return Domain("photographs", base, support, queries)
+    return Measured(base, Domain("photographs", support, queries))
 
 
 def draw_tasks(
@@ -94,11 +92,7 @@ def draw_tasks(
 ) -> list[Task]:
     """A task of each of these shapes, with up to so many queries a class."""
     generator = torch.Generator().manual_seed(seed)
-    tasks = []
-    for each in counts:
-        drawn = draw(domain.support, each, generator, queries=domain.queries, n_query=n_query)
-        tasks.append(answered(learner, drawn))
-    return tasks
+    return [answered(learner, draw(domain, each, generator, n_query=n_query)) for each in counts]
 
 
 def calibration_errors(tasks: Sequence[Task], calibration: Calibration) -> tuple[float, float]:
@@ -115,7 +109,8 @@ def unknown_aurocs(task: Task, calibration: Calibration) -> tuple[float, float]:
     factor = calibration.logit_factor(task.counts)
     softmax = [-(factor * logits).softmax(-1).amax(-1) for logits in (task.logits, task.unseen_logits)]
     _, weight = calibration.unknown_weights(task.counts)
-    return _auroc(*softmax), _auroc(weight * task.distance, weight * task.unseen_distance)
+    distances = task.distances[calibration.unit_means]
+    return _auroc(*softmax), _auroc(weight * distances.known, weight * distances.unseen)
 
 
 def _error(confidence: Tensor, is_right: Tensor) -> float:
@@ -159,11 +154,12 @@ def plain_expectation(task: Task) -> tuple[bool, float]:
     return middle - half <= found <= middle + half, 100 * (p - found)
 
 
-def _print(domain: Domain, name: str, n_tasks: int) -> None:
-    learner, calibration = domain.base.learner(name), domain.base.header.calibration[name]
+def _print(measured: Measured, name: str, n_tasks: int) -> None:
+    domain = measured.domain
+    learner, calibration = measured.base.learner(name), measured.base.header.calibration[name]
     assert isinstance(learner, HeadLearner)
     generator = torch.Generator().manual_seed(1)
-    mixed = draw_tasks(domain, learner, [draw_counts(domain.support, generator) for _ in range(n_tasks)], n_query=15)
+    mixed = draw_tasks(domain, learner, [draw_counts(domain, generator) for _ in range(n_tasks)], n_query=15)
     before, after = calibration_errors(mixed, calibration)
     print(f"\n{domain.name}, {name}\n  ECE %, tasks of all shapes: before {before:.2f}, after {after:.2f}")
     for n_way, n_shot in SHAPES:
@@ -175,9 +171,7 @@ def _print(domain: Domain, name: str, n_tasks: int) -> None:
         softmax, ours = torch.tensor([unknown_aurocs(task, calibration) for task in tasks]).mean(0).tolist()
         print(f"  AUROC %, 5-way {n_shot}-shot: softmax {softmax:.1f}, unknown score {ours:.1f}")
         _print_expected(f"5-way {n_shot}-shot", tasks, calibration)
-    rest = draw_tasks(
-        domain, learner, [draw_counts(domain.support, generator) for _ in range(n_tasks)], n_query=1000, seed=2
-    )
+    rest = draw_tasks(domain, learner, [draw_counts(domain, generator) for _ in range(n_tasks)], n_query=1000, seed=2)
     _print_expected("all shapes", rest, calibration)
 
 
@@ -201,14 +195,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--features", type=Path, help="a folder that keeps the features between runs")
     parser.add_argument("--tasks", type=int, default=500)
+    parser.add_argument("--most", type=int, help="photographs of a kind for support sets, and as many queries")
     parser.add_argument("--only", choices=("drawings", "photographs"))
     parser.add_argument("--learner", help="instead of each base model's default")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for make in (drawings, photographs):
         if arguments.only in {None, make.__name__}:
-            domain = make(arguments.data, arguments.features)
-            _print(domain, arguments.learner or domain.base.header.default_learner, arguments.tasks)
+            measured = make(arguments.data, arguments.features, arguments.most)
+            _print(measured, arguments.learner or measured.base.header.default_learner, arguments.tasks)
 
 
 if __name__ == "__main__":

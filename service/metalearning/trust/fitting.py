@@ -1,21 +1,25 @@
 """Fits a learner's calibration on tasks of classes that it was not made from.
 
-Tasks of many shapes are drawn from each data set, every fourth of them unbalanced; each data set has the same say.
+Tasks of many shapes are drawn from each domain, every fourth of them unbalanced; each domain has the same say.
 All fits are regressions by a few Newton-like steps (L-BFGS), lightly penalised, so that the same features give the
-same constants. The interval of the expected accuracy is made wide enough for each data set
-by itself, and there for tasks of few and of many images.
+same constants.
+
+A user's images are of yet another domain. So the interval of the expected accuracy is made from the misses in each
+domain of laws that were fitted without it: it is as wide as domains differ, not only as tasks of one do (a prediction
+interval over domains, by cross-conformal quantiles: Vovk 2015, arXiv 1208.0806; Dunn et al. 2022, arXiv 1809.07441,
+for groups), and wide enough by itself for tasks of few and of many images.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from service.metalearning.calibration import SMALLEST_VARIANCE, Calibration, Expectation, Law
+from service.metalearning.calibration import SMALLEST_VARIANCE, Calibration, Expectation, Law, factor_values
 from service.metalearning.learners.closed_form import HeadLearner
-from service.metalearning.trust.drawing import Kinds, Task, answered, draw, draw_counts
+from service.metalearning.trust.drawing import Distances, Domain, Task, answered, draw, draw_counts
 from service.metalearning.trust.expected import evidence_values
 from service.metalearning.trust.holding_out import HeldOut
 
@@ -23,77 +27,111 @@ FALSE_ALARMS = 0.05
 PRECISION = 0.95
 _LEAST_THRESHOLD = 0.05
 _TAIL = 0.02
-"""Share of tasks beyond each end of the interval, a little less than 2.5 %: new classes differ from these."""
+"""Share of tasks beyond each end of the interval, a little less than 2.5 %: domains are few."""
+_FOLDS = 5
+_NEVER = -1e4
 _PENALTY = 1e-4
 _SMALLEST_MISS = 0.005
 """Added to a miss, so that tasks in which all answers are right do not rule its logarithm."""
 
 
-def fit(learner: HeadLearner, datasets: Sequence[Kinds], *, episodes: int, seed: int = 0) -> Calibration:
+def fit(learner: HeadLearner, domains: Sequence[Domain], *, episodes: int, seed: int = 0) -> Calibration:
     """The learner's constants.
 
     Args:
         learner: makes the heads.
-        datasets: classes that the base model was not made from.
-        episodes: tasks of each data set.
+        domains: classes that the base model was not made from; better several.
+        episodes: tasks of each domain.
         seed: decides the tasks.
     """
+    return fit_tasks(draw_tasks(learner, domains, episodes=episodes, seed=seed))
+
+
+def draw_tasks(learner: HeadLearner, domains: Sequence[Domain], *, episodes: int, seed: int = 0) -> list[Task]:
+    """Answered tasks of many shapes, as many from each domain."""
     generator = torch.Generator().manual_seed(seed)
     tasks = []
-    for number, kinds in enumerate(datasets):
+    for number, domain in enumerate(domains):
         for _ in range(episodes):
-            counts = draw_counts(kinds, generator)
-            tasks.append(answered(learner, draw(kinds, counts, generator), dataset=number))
-    return fit_tasks(tasks)
+            drawn = draw(domain, draw_counts(domain, generator), generator)
+            tasks.append(answered(learner, drawn, domain=number))
+    return tasks
 
 
 def fit_tasks(tasks: Sequence[Task]) -> Calibration:
     """The constants that suit these tasks."""
-    shapes = torch.tensor([task.shape for task in tasks])
-    factor = _factor(tasks, shapes)
-    factors = [math.exp(value) for value in (shapes @ torch.tensor(factor)).tolist()]
-    unknown = _unknown(tasks)
+    values = torch.tensor([factor_values(task.counts) for task in tasks])
+    factor = _factor(tasks, values)
+    factors = [math.exp(value) for value in (values @ torch.tensor(factor)).tolist()]
+    unit_means = _unit_tells_more(tasks)
+    distances = [task.distances[unit_means] for task in tasks]
+    unknown = _unknown(tasks, distances)
     return Calibration(
         factor=factor,
         unknown=unknown,
-        unknown_threshold=_unknown_threshold(tasks, unknown),
+        unknown_threshold=_unknown_threshold(tasks, distances, unknown),
         threshold=_threshold(tasks, factors),
         held_out=_from_evidence(tasks, factors),
         base_model=_expectation(tasks, [task.shape for task in tasks]),
+        unit_means=unit_means,
     )
 
 
-def _factor(tasks: Sequence[Task], shapes: Tensor) -> Law:
+def auroc(known: Tensor, unseen: Tensor) -> float:
+    """Share of pairs in which the unseen one is further; a tie is half of one."""
+    gaps = unseen[:, None] - known
+    return float((gaps.sign() + 1).mean() / 2)
+
+
+def _factor(tasks: Sequence[Task], values: Tensor) -> Law:
+    """The factor of least cross-entropy; each task has the same say."""
+    n_queries = torch.tensor([len(task.labels) for task in tasks])
+    n_way = max(len(task.counts) for task in tasks)
+    # classes that a task does not have get a logit that no factor makes likely
+    logits = torch.cat([F.pad(task.logits, (0, n_way - task.logits.shape[1]), value=_NEVER) for task in tasks])
+    labels = torch.cat([task.labels for task in tasks])
+    of_query = values.repeat_interleave(n_queries, 0)
+    weights = (1 / n_queries / len(tasks)).repeat_interleave(n_queries)
+
     def loss(law: Tensor) -> Tensor:
-        factors = (shapes @ law).exp()
-        losses = [
-            F.cross_entropy(factor * task.logits, task.labels) for factor, task in zip(factors, tasks, strict=True)
-        ]
-        return torch.stack(losses).mean()
+        factors = (of_query @ law).exp()[:, None]
+        return (weights * F.cross_entropy(factors * logits, labels, reduction="none")).sum()
 
-    return _minimised(loss, shapes.shape[1])
+    return _minimised(loss, values.shape[1])
 
 
-def _unknown(tasks: Sequence[Task]) -> tuple[Law, Law]:
-    inputs, targets = [], []
-    for task in tasks:
-        for distance, is_unknown in ((task.distance, 0.0), (task.unseen_distance, 1.0)):
-            statistics = torch.stack([torch.ones_like(distance), distance], 1)
-            inputs.append((statistics[:, :, None] * torch.tensor(task.shape)).flatten(1))
+def _unit_tells_more(tasks: Sequence[Task]) -> bool:
+    """Whether distances to means of unit length have the higher mean AUROC."""
+    means = [
+        sum(auroc(task.distances[unit].known, task.distances[unit].unseen) for task in tasks) for unit in (False, True)
+    ]
+    return means[True] > means[False]
+
+
+def _unknown(tasks: Sequence[Task], distances: Sequence[Distances]) -> tuple[Law, Law]:
+    shapes, values, targets = [], [], []
+    for task, of_task in zip(tasks, distances, strict=True):
+        for distance, is_unknown in ((of_task.known, 0.0), (of_task.unseen, 1.0)):
+            shapes.append(torch.tensor(task.shape).expand(len(distance), -1))
+            values.append(distance)
             targets.append(torch.full((len(distance),), is_unknown))
-    x, y = torch.cat(inputs), torch.cat(targets)
-    law = _minimised(lambda w: F.binary_cross_entropy_with_logits(x @ w, y), x.shape[1], penalty=1e-5)
-    return law[:3], law[3:]
+    x, d, y = torch.cat(shapes), torch.cat(values), torch.cat(targets)
+
+    def loss(laws: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(x @ laws[:3] + (x @ laws[3:]).exp() * d, y)
+
+    laws = _minimised(loss, 2 * x.shape[1], penalty=1e-5)
+    return laws[:3], laws[3:]
 
 
-def _unknown_threshold(tasks: Sequence[Task], unknown: tuple[Law, Law]) -> Law:
+def _unknown_threshold(tasks: Sequence[Task], distances: Sequence[Distances], unknown: tuple[Law, Law]) -> Law:
     """By shape, the logit of the score that FALSE_ALARMS of the queries reach."""
 
     def quantile(members: Sequence[int]) -> float:
         scores = []
-        for task in (tasks[index] for index in members):
-            constant, weight = (sum(a * b for a, b in zip(law, task.shape, strict=True)) for law in unknown)
-            scores.append(constant + weight * task.distance)
+        for index in members:
+            constant, weight = (sum(a * b for a, b in zip(law, tasks[index].shape, strict=True)) for law in unknown)
+            scores.append(constant + math.exp(weight) * distances[index].known)
         return float(torch.cat(scores).quantile(1 - FALSE_ALARMS))
 
     return _law_of_groups(tasks, quantile)
@@ -137,27 +175,45 @@ def _from_evidence(tasks: Sequence[Task], factors: Sequence[float]) -> Expectati
 
 
 def _expectation(tasks: Sequence[Task], values: Sequence[Sequence[float]]) -> Expectation:
+    """The laws of all domains, with an interval from the misses in each domain by the laws of the others."""
     x = torch.tensor(values)
     y = torch.tensor([task.accuracy for task in tasks])
-    law = _minimised(lambda w: F.binary_cross_entropy_with_logits(x @ w, y), x.shape[1])
-    p = (x @ torch.tensor(law)).sigmoid()
-    z = torch.cat([x[:, :3], (p * (1 - p) + SMALLEST_VARIANCE).log()[:, None]], 1)
-    missed = y - p
-    spread = _least_squares(z, (missed.abs() + _SMALLEST_MISS).log(), torch.ones(len(z)))
-    scaled = missed / (z @ torch.tensor(spread)).exp()
-    parts = _kinds_of_tasks(tasks)
-    low = min(float(scaled[part].quantile(_TAIL)) for part in parts)
-    high = max(float(scaled[part].quantile(1 - _TAIL)) for part in parts)
+    law, spread = _laws(x, y)
+    misses = torch.empty(len(tasks))
+    for left_out in _left_out(tasks):
+        misses[left_out] = _misses(x[left_out], y[left_out], *_laws(x[~left_out], y[~left_out]))
+    few = x[:, 2] <= x[:, 2].median()
+    parts = [misses[part] for part in (few, ~few) if part.any()]
+    low = min(float(part.quantile(_TAIL)) for part in parts)
+    high = max(float(part.quantile(1 - _TAIL)) for part in parts)
     return Expectation(law, spread, round(low, 4), round(high, 4))
 
 
-def _kinds_of_tasks(tasks: Sequence[Task]) -> list[Tensor]:
-    """Numbers of the tasks of each data set with few and with many images a class."""
-    dataset = torch.tensor([task.dataset for task in tasks])
-    shots = torch.tensor([task.shape[2] for task in tasks])
-    is_small = shots <= shots.median()
-    kinds = [(dataset == number) & side for number in torch.unique(dataset).tolist() for side in (is_small, ~is_small)]
-    return [kind.nonzero().flatten() for kind in kinds if kind.any()]
+def _laws(x: Tensor, y: Tensor) -> tuple[Law, Law]:
+    """Laws of the logit of the accuracies y, and of ln of the size of what it misses."""
+    law = _minimised(lambda w: F.binary_cross_entropy_with_logits(x @ w, y), x.shape[1])
+    p = (x @ torch.tensor(law)).sigmoid()
+    size = ((y - p).abs() + _SMALLEST_MISS).log()
+    return law, _least_squares(_of_spread(x, p), size, torch.ones(len(x)))
+
+
+def _misses(x: Tensor, y: Tensor, law: Law, spread: Law) -> Tensor:
+    """Found less expected accuracy, in standard deviations."""
+    p = (x @ torch.tensor(law)).sigmoid()
+    return (y - p) / (_of_spread(x, p) @ torch.tensor(spread)).exp()
+
+
+def _of_spread(x: Tensor, p: Tensor) -> Tensor:
+    return torch.cat([x[:, :3], (p * (1 - p) + SMALLEST_VARIANCE).log()[:, None]], 1)
+
+
+def _left_out(tasks: Sequence[Task]) -> Iterator[Tensor]:
+    """Which tasks are of each domain; of one domain alone, every FOLDS-th."""
+    numbers = torch.tensor([task.domain for task in tasks])
+    if len(torch.unique(numbers)) == 1:
+        numbers = torch.arange(len(tasks)) % _FOLDS
+    for number in torch.unique(numbers).tolist():
+        yield numbers == number
 
 
 def _least_squares(x: Tensor, y: Tensor, weights: Tensor) -> Law:

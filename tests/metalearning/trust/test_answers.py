@@ -4,12 +4,14 @@ import dataclasses
 import json
 import math
 
+import pytest
 import torch
 
 from service.metalearning.calibration import calibration_from_json
 from service.metalearning.learners.base import head_logits
 from service.metalearning.learners.closed_form import ProtoNet
 from service.metalearning.trust.answers import calibrated, unknown_scores, with_unknown
+from service.metalearning.trust.drawing import Domain
 from service.metalearning.trust.fitting import fit
 from tests.metalearning.small_tasks import make_network
 from tests.metalearning.trust.test_assessment import CALIBRATION
@@ -22,6 +24,27 @@ def test_the_factor_follows_the_shape_of_the_task() -> None:
     features = torch.tensor([[0.3], [2.0]])
     tripled = head_logits(calibrated(task, calibration, [3, 3]), features)
     torch.testing.assert_close(tripled, 3 * head_logits(task, features))
+
+
+def test_the_factor_of_an_older_file_is_that_of_three_values() -> None:
+    older, newer = ((0.0, 0.0, 1.0), (0.0, 0.0, 1.0, 0.5))
+    shape = [3, 3]
+    factors = [dataclasses.replace(CALIBRATION, factor=law).logit_factor(shape) for law in (older, newer)]
+    assert factors == pytest.approx([3.0, 3.0 * math.exp(0.5 * math.log(3) ** 2)])
+
+
+def test_of_means_at_unit_length_the_angle_counts() -> None:
+    features, labels = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 0, 1])
+    head = ProtoNet(make_network()).head(features, labels)
+    # The mean of class 0 is (1/2, 1/2), of length 1/sqrt(2); at length 1 an image that points its way is upon it.
+    calibration = dataclasses.replace(CALIBRATION, unit_means=True)
+    image = torch.tensor([[math.sqrt(0.5), math.sqrt(0.5)]])
+    torch.testing.assert_close(
+        unknown_scores(with_unknown(head, calibration, features, labels), image),
+        torch.tensor([0.5]),
+        atol=1e-3,
+        rtol=0,  # means are kept in half precision
+    )
 
 
 def test_an_image_far_from_every_class_is_unknown() -> None:
@@ -46,7 +69,7 @@ def test_fitted_constants_calibrate_and_tell_unknown_images(generator: torch.Gen
     kinds = [
         (torch.randn(8, generator=generator) + 0.8 * torch.randn(12, 8, generator=generator))[:, None] for _ in range(8)
     ]
-    found = fit(ProtoNet(make_network(), scale=5.0), [kinds], episodes=15)
+    found = fit(ProtoNet(make_network(), scale=5.0), [Domain("points", kinds)], episodes=15)
     assert found.logit_factor([5] * 5) < 0.5
     assert math.isfinite(found.held_out.low)
     assert found.unknown_weights([5] * 5)[1] > 0

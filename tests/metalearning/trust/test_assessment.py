@@ -12,7 +12,7 @@ from tests.metalearning.small_tasks import make_network
 
 CALIBRATION = Calibration(
     factor=(0.0, 0.0, 0.0),
-    unknown=((0.0,) * 3, (1.0, 0.0, 0.0)),
+    unknown=((0.0,) * 3, (0.0,) * 3),  # the weight is 1
     unknown_threshold=(0.0, 0.0, 0.0),
     threshold=(0.0, 0.0, 0.0),
     held_out=Expectation((0.0, 0.0, 0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0), -0.1, 0.1),
