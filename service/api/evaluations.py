@@ -10,7 +10,7 @@ from service.api.deps import MAX_NUMBER, ServicesDep, TaskId
 from service.api.evaluation_schemas import Evaluation, NoQuerySet
 from service.api.openapi import problems
 from service.api.spool import Spool
-from service.api.uploads import FORM, media_type, read_json, read_query_set
+from service.api.uploads import FORM, JSON, media_type, read_json, read_query_set
 from service.errors import (
     BaseModelGone,
     DamagedImage,
@@ -65,7 +65,12 @@ async def evaluate_task(
     Send `files` and `labels`, or `archive`, as for examples. Without a body the version's own report is told: each of
     its examples answered by a model made without it.
     """
-    if media_type(request) != FORM:
+    kind = media_type(request)
+    if kind not in {FORM, JSON, ""}:
+        raise UnsupportedMediaType(
+            f"{kind[:100]!r} is not read here; send {FORM} with 'files' and 'labels', or no body"
+        )
+    if kind != FORM:
         await read_json(request, NoQuerySet)
         return await services.evaluations.report(task_id, version=version)
     with Spool() as spool:

@@ -5,7 +5,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -29,12 +29,16 @@ from service.errors import (
     error_classes,
 )
 from service.telemetry import current_request_id
+from service.usecases.texts import nearest_name
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
 UNEXPECTED: Final = "something went wrong inside Handful; its log tells more under this request id"
 
 _log = logging.getLogger("handful.api")
+_UNIONS: Final = frozenset({"prior"})
+"""Fields of one kind or another: pydantic says after their name which kind it took the value for."""
+
 _BY_STATUS: Final[Mapping[int, type[ServiceError]]] = {
     400: MalformedRequest,
     404: NotFound,
@@ -119,12 +123,15 @@ def install_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     app.add_exception_handler(HTTPException, on_http_exception)
 
 
-def validation_problem(errors: Iterable[Mapping[str, Any]]) -> ServiceError:
-    """What pydantic found wrong, with a JSON pointer for each place: `/steps` in a body, `/query/limit` elsewhere."""
-    items = tuple(_bad_field(error) for error in errors)
+def validation_problem(errors: Iterable[Mapping[str, Any]], known: Collection[str] = ()) -> ServiceError:
+    """What pydantic found wrong, with a JSON pointer for each place: `/steps` in a body, `/query/limit` elsewhere.
+
+    `known` are the fields that the body may have.
+    """
+    items = tuple(_bad_field(error, known) for error in errors)
     if any(item.code == "json-invalid" for item in items):
         return MalformedRequest("the body is not JSON")
-    first = f"{items[0].pointer}: {items[0].detail}" if items else "the request cannot be right"
+    first = f"{items[0].pointer}: {items[0].detail}".removeprefix(": ") if items else "the request cannot be right"
     more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
     return RejectedFields(first + more, items)
 
@@ -162,9 +169,26 @@ def _from_framework(request: Request, error: HTTPException) -> ServiceError:
     return cls(str(error.detail) if error.status_code < 500 else UNEXPECTED)
 
 
-def _bad_field(error: Mapping[str, Any]) -> BadItem:
+def _bad_field(error: Mapping[str, Any], known: Collection[str]) -> BadItem:
     location = list(error["loc"])
     if location[:1] == ["body"]:
         location = location[1:]
+    if location[:1] and location[0] in _UNIONS:
+        del location[1:2]
     pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
-    return BadItem(pointer or "/", str(error["type"]).replace("_", "-"), str(error["msg"]))
+    return BadItem(pointer, str(error["type"]).replace("_", "-"), _sentence(error, known))
+
+
+def _sentence(error: Mapping[str, Any], known: Collection[str]) -> str:
+    """What is wrong, in words for those who have not read the code."""
+    if error["type"] == "model_type":
+        return "the body must be a JSON object, in braces"
+    if error["type"] == "extra_forbidden" and known:
+        return f"there is no such field; {did_you_mean(str(error['loc'][-1]), known)}"
+    return str(error["msg"])
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """The known name that is like this one, or all of them."""
+    near = nearest_name(name, known)
+    return f"did you mean {near}?" if near else f"there is {', '.join(sorted(known)) or 'none'}"

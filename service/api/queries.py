@@ -7,9 +7,8 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from service.api.problems import RejectedFields
+from service.api.problems import RejectedFields, did_you_mean
 from service.errors import BadItem
-from service.usecases.texts import nearest_name
 
 API_PREFIX: Final = "/v1/"
 
@@ -27,7 +26,10 @@ async def known_query(request: Request) -> None:
     strange = [name for name in request.query_params if name not in names and not name.startswith(prefixes)]
     if not strange:
         return
-    items = tuple(BadItem(_pointer(name), "unknown-parameter", _sentence(name, names)) for name in strange)
+    items = tuple(
+        BadItem(_pointer(name), "unknown-parameter", f"there is no such parameter; {did_you_mean(name, names)}")
+        for name in strange
+    )
     more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
     raise RejectedFields(f"{items[0].pointer}: {items[0].detail}{more}", items)
 
@@ -43,15 +45,6 @@ def _names(dependant: Dependant) -> Iterator[str]:
     yield from (parameter.alias for parameter in dependant.query_params)
     for each in dependant.dependencies:
         yield from _names(each)
-
-
-def _sentence(name: str, names: frozenset[str]) -> str:
-    near = nearest_name(name, names)
-    return f"there is no such parameter; {f'did you mean {near}?' if near else f'there is {_listed(names)}'}"
-
-
-def _listed(names: frozenset[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
 
 
 def _pointer(name: str) -> str:

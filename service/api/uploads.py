@@ -85,7 +85,7 @@ async def read_feedback(
 
 async def read_pool(request: Request, spool: Spool, limits: Limits) -> tuple[tuple[Upload, ...], PoolFields]:
     """A form with unlabelled images, and how many of them to suggest."""
-    form = await _support_form(request, spool, limits)
+    form = await _support_form(request, spool, limits, parts="'files'")
     _check_files(form, names=("files",))
     fields = validated(PoolFields, _scalars(form, known=PoolFields.model_fields, repeated=()))
     if not form.files:
@@ -138,13 +138,14 @@ def validated(model: type[Body], values: Any) -> Body:  # noqa: ANN401  # JSON
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise validation_problem(error.errors(include_url=False, include_context=False)) from None
+        errors = error.errors(include_url=False, include_context=False)
+        raise validation_problem(errors, model.model_fields) from None
 
 
-async def _support_form(request: Request, spool: Spool, limits: Limits) -> Form:
+async def _support_form(request: Request, spool: Spool, limits: Limits, *, parts: str = "'files' and 'labels'") -> Form:
     kind = media_type(request)
     if kind != FORM:
-        raise UnsupportedMediaType(f"{_named(kind)} is not read here; send {FORM} with 'files' and 'labels'")
+        raise UnsupportedMediaType(f"{_named(kind)} is not read here; send {FORM} with {parts}")
     max_fields = len(_REPEATED) * limits.support_images + _OTHER_FIELDS
     return await _read_form(request, spool, max_files=limits.support_images, max_fields=max_fields)
 

@@ -12,6 +12,9 @@ from service.usecases.uploads import LabelledUpload
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Control characters, halves of surrogate pairs (no database stores them), line and paragraph separators."""
 
+_FOLDERS = frozenset({".", ".."})
+"""Clients resolve them in an address, browsers even where they are percent-encoded: their class is out of reach."""
+
 
 def checked_labels(uploads: Sequence[LabelledUpload], limits: Limits) -> tuple[str, ...]:
     """The label of each upload, trimmed and in NFC.
@@ -36,9 +39,12 @@ def checked_label(text: str, limits: Limits) -> str:
     """A label, trimmed and in NFC.
 
     Raises:
-        InvalidRequest: it is empty, too long, or not printable.
+        InvalidRequest: it is empty, too long, not printable, or one that no address can end in.
     """
-    return _checked(unicodedata.normalize("NFC", text).strip(), "label", 1, limits.label_chars)
+    label = _checked(unicodedata.normalize("NFC", text).strip(), "label", 1, limits.label_chars)
+    if label in _FOLDERS:
+        raise InvalidRequest(f"the label {label!r} means a folder in paths and addresses; take another")
+    return label
 
 
 def checked_group(text: str | None) -> str | None:
@@ -87,7 +93,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
 def _checked(text: str, what: str, shortest: int, longest: int) -> str:
     if not shortest <= len(text) <= longest:
         found = f"has {len(text)} characters" if text else "is empty"
-        raise InvalidRequest(f"a {what} {found}, expected {shortest} to {longest}")
+        raise InvalidRequest(f"a {what} {found}, expected {shortest} to {longest} characters")
     if not all(map(_is_printable, text)):
         raise InvalidRequest(f"the {what} {text!a} has a character that cannot be printed; leave it out")
     return text

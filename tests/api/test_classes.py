@@ -30,6 +30,30 @@ def test_a_class_is_not_changed_to_what_cannot_be(client: httpx.Client, body: di
     assert problem(client.patch(f"{address}/classes/none such", json={})) == (404, "class-not-found")
 
 
+@pytest.mark.parametrize(
+    ("body", "pointer", "detail"),
+    [
+        ([], "", "the body must be a JSON object, in braces"),
+        ({"lable": "x"}, "/lable", "there is no such field; did you mean label?"),
+        ({"weight": 1}, "/weight", "there is no such field; there is is_left_out, label"),
+    ],
+)
+def test_a_body_that_cannot_be_right_is_told_in_words(
+    client: httpx.Client, body: object, pointer: str, detail: str
+) -> None:
+    response = client.patch(f"/v1/tasks/{create(client)['id']}/classes/top left", json=body)
+    assert problem(response) == (422, "invalid-request")
+    assert [(each["pointer"], each["detail"]) for each in response.json()["errors"]] == [(pointer, detail)]
+
+
+@pytest.mark.parametrize("label", [".", " .. "])
+def test_no_class_is_called_what_no_address_can_end_in(client: httpx.Client, label: str) -> None:
+    address = f"/v1/tasks/{create(client)['id']}"
+    added = client.post(f"{address}/examples", files=[("files", ("a.png", png(3))), field("labels", label)])
+    assert problem(added) == (422, "upload-rejected")
+    assert problem(client.patch(f"{address}/classes/top left", json={"label": label})) == (422, "invalid-request")
+
+
 def test_an_example_moves_to_another_class(client: httpx.Client) -> None:
     address = f"/v1/tasks/{create(client)['id']}"
     example = client.get(f"{address}/examples").json()["items"][0]

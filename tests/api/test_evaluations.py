@@ -121,6 +121,11 @@ def test_a_body_that_is_no_query_set_is_told(
     assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
 
 
+def test_a_query_set_of_the_wrong_type_is_told_which_one_is_right(client: httpx.Client, address: str) -> None:
+    problem = client.post(address, data={"labels": "top left"}).json()
+    assert "send multipart/form-data with 'files' and 'labels', or no body" in problem["detail"]
+
+
 def test_a_task_that_cannot_answer_cannot_be_evaluated(client: httpx.Client) -> None:
     empty = client.post("/v1/tasks", json={"name": "empty"}).json()["id"]
     assert client.post(f"/v1/tasks/{empty}/evaluate", files=queries(0)).status_code == 409

@@ -108,3 +108,10 @@ def test_an_id_that_names_no_example_is_not_found(client: httpx.Client, address:
     response = client.get(f"{address}/{example}")
     assert response.status_code == 404
     assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_images_to_rank_in_another_form_are_told_which_one_is_right(client: httpx.Client) -> None:
+    address = f"/v1/tasks/{create(client)['id']}/suggest"
+    response = client.post(address, content=png(0), headers={"Content-Type": "image/png"})
+    assert response.status_code == 415
+    assert response.json()["detail"] == "'image/png' is not read here; send multipart/form-data with 'files'"

@@ -102,8 +102,8 @@ def test_the_prior_is_a_word_or_weights(client: httpx.Client, prior: str) -> Non
     [
         (field("base_model", "nothing"), "unknown-base-model", None),
         (field("learner", "magic"), "unknown-learner", None),
-        (field("prior", "unfair"), "invalid-request", "/prior/name"),
-        (field("prior", '{"top left": -1}'), "invalid-request", "/prior/weights/top left"),
+        (field("prior", "unfair"), "invalid-request", "/prior"),
+        (field("prior", '{"top left": -1}'), "invalid-request", "/prior/top left"),
         (field("wait", "61"), "invalid-request", "/wait"),
         (field("wait", "nan"), "invalid-request", "/wait"),
         (field("wait", "soon"), "invalid-request", "/wait"),

@@ -33,7 +33,7 @@ def test_a_version_may_have_a_prior_of_its_own(client: httpx.Client, address: st
     version = client.post(f"{address}/adapt", json={"prior": prior}).json()
     assert (version["state"], version["settings"]["prior"]) == ("ready", prior)
     problem = client.post(f"{address}/adapt", json={"prior": {labels[0]: 0}}).json()
-    assert problem["errors"][0]["pointer"] == f"/prior/weights/{labels[0]}"
+    assert problem["errors"][0]["pointer"] == f"/prior/{labels[0]}"
 
 
 @pytest.mark.parametrize("body", [b"", b"{}"])
