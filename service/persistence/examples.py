@@ -42,7 +42,7 @@ class ExampleRows:
             await insert_examples(session, task, examples, room)
             ids = [example.id for example in examples]
             await note_created(session, run, *ids)
-            return await _labelled(session, task_id, ids)
+            return await labelled_examples(session, task_id, ids)
 
     async def some(self, task_id: UUID, example_ids: Sequence[UUID]) -> list[tuple[Example, str]]:
         """Those of the examples that the task still has, oldest first, each with its label.
@@ -52,7 +52,7 @@ class ExampleRows:
         """
         async with self._database.read() as session:
             await require_task(session, task_id)
-            return await _labelled(session, task_id, example_ids)
+            return await labelled_examples(session, task_id, example_ids)
 
     async def page(
         self, task_id: UUID, *, limit: int, cursor: str | None
@@ -161,6 +161,17 @@ async def find_example(session: AsyncSession, task_id: UUID, example_id: UUID) -
     return found
 
 
+async def labelled_examples(
+    session: AsyncSession, task_id: UUID, example_ids: Sequence[UUID]
+) -> list[tuple[Example, str]]:
+    """Those of the examples that a task has, oldest first, each with its label; at least one is asked for."""
+    wanted = frozenset(example_ids)
+    query = (
+        select(Example, TaskClass.label).join(TaskClass).where(Example.task_id == task_id, Example.id >= min(wanted))
+    )
+    return [(row[0], row[1]) for row in await session.execute(query.order_by(Example.id)) if row[0].id in wanted]
+
+
 def _check_room(classes: dict[str, TaskClass], examples: Sequence[ExampleRecord], room: TaskRoom) -> None:
     n_examples = sum(row.n_examples for row in classes.values()) + len(examples)
     if n_examples > room.n_examples:
@@ -185,9 +196,3 @@ def _values(task: Task, own_class: TaskClass, example: ExampleRecord) -> dict[st
         "source": example.source,
         "group_name": example.group,
     }
-
-
-async def _labelled(session: AsyncSession, task_id: UUID, ids: Sequence[UUID]) -> list[tuple[Example, str]]:
-    wanted = frozenset(ids)
-    query = select(Example, TaskClass.label).join(TaskClass).where(Example.task_id == task_id, Example.id >= min(ids))
-    return [(row[0], row[1]) for row in await session.execute(query.order_by(Example.id)) if row[0].id in wanted]

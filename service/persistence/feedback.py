@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from service.persistence.database import Database
-from service.persistence.examples import insert_examples
+from service.persistence.examples import insert_examples, labelled_examples
 from service.persistence.idempotency import note_created
 from service.persistence.locks import lock_task_to_change
-from service.persistence.orm import Version
+from service.persistence.orm import Example, Version
 from service.persistence.present import present_support, snapshot
 from service.persistence.records import ExampleRecord, Lease, Run, TaskRoom, TaskSnapshot, VersionRecord
 from service.persistence.versions import insert_version
@@ -29,8 +29,10 @@ class FeedbackRows:
         lease: Lease,
         room: TaskRoom,
         run: Run | None = None,
-    ) -> Version:
-        """Store examples, and a version of what the task is then; `plan` may refuse by raising.
+    ) -> tuple[Version, list[tuple[Example, str]]]:
+        """Store examples, and a version of what the task is then; gives both, the examples with their labels.
+
+        `plan` may refuse by raising.
 
         `run` is the keyed request that asks for it, if it has a key: it notes the version's number, then the examples.
 
@@ -46,5 +48,6 @@ class FeedbackRows:
             task.base_model = task.base_model or record.base_model
             task.learner = task.learner or record.learner
             version = await insert_version(session, task, record, present, lease)
-            await note_created(session, run, version.number, *(example.id for example in examples))
-            return version
+            ids = [example.id for example in examples]
+            await note_created(session, run, version.number, *ids)
+            return version, await labelled_examples(session, task_id, ids)

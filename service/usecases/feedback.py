@@ -4,17 +4,18 @@ Why the image and not the id of a prediction: predictions are not stored, so tha
 stays nowhere. Whoever has feedback to give has the image.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from uuid import UUID
 
 from service.engine.base import Engine
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, Unavailable
 from service.persistence.database import Database
 from service.persistence.examples import ExampleRows
 from service.persistence.feedback import FeedbackRows
-from service.persistence.orm import Version
+from service.persistence.orm import Example, Version
 from service.persistence.records import ExampleRecord, Lease, Run, TaskRoom, TaskSnapshot, VersionRecord
 from service.persistence.tasks import TaskRows
 from service.usecases.adaptations import Adaptations, ended_within
@@ -25,6 +26,8 @@ from service.usecases.plans import Wish, cards_of, planned_version
 from service.usecases.uploads import LabelledUpload
 from service.usecases.viewing import example_view
 from service.usecases.views import FeedbackView
+
+log = logging.getLogger(__name__)
 
 
 class Feedback:
@@ -71,34 +74,38 @@ class Feedback:
             raise InvalidRequest("there is no image to learn from; send at least one")
         if not adapt:
             examples = await self._taken_in(task_id, uploads)
-            await self._examples.add(task_id, examples, self._room, run)
-            return await self.stored(task_id, [each.id for each in examples]), True
-        examples, number, is_over = await self._adapt(task_id, uploads, wait_s, run)
-        return await self.stored(task_id, [each.id for each in examples], number), is_over
+            return _view(await self._examples.add(task_id, examples, self._room, run)), True
+        given, is_over = await self._adapt(task_id, uploads, wait_s, run)
+        try:
+            return await self.stored(task_id, [each.id for each in given.items], given.version), is_over
+        except Unavailable as error:  # it is stored all the same, and the client must know by which ids
+            log.warning("feedback of task %s is told as it was stored: %s", task_id, error.message)
+            return given, False
 
     async def stored(self, task_id: UUID, example_ids: Sequence[UUID], number: int | None = None) -> FeedbackView:
         """Those of the examples that the task still has, and the number of the version that was made with them."""
-        rows = await self._examples.some(task_id, example_ids)
-        return FeedbackView(tuple(example_view(row, label) for row, label in rows), number)
+        return _view(await self._examples.some(task_id, example_ids), number)
 
     async def _adapt(
         self, task_id: UUID, uploads: Sequence[LabelledUpload], wait_s: float, run: Run | None
-    ) -> tuple[list[ExampleRecord], int, bool]:
-        numbers: list[int] = []
+    ) -> tuple[FeedbackView, bool]:
+        views: list[FeedbackView] = []
 
         def plan(task: TaskSnapshot) -> VersionRecord:
             return planned_version(task, Wish(), self._base_models, self._limits)
 
         async def store(lease: Lease) -> Version:
-            version = await self._rows.add_and_plan(task_id, examples, plan, lease=lease, room=self._room, run=run)
-            numbers.append(version.number)
+            version, rows = await self._rows.add_and_plan(
+                task_id, examples, plan, lease=lease, room=self._room, run=run
+            )
+            views.append(_view(rows, version.number))
             return version
 
         with ExitStack() as stack:
             stack.enter_context(self._engine.reserve())
             examples = await self._taken_in(task_id, uploads)
             running = await self._adaptations.begin(stack.pop_all(), store)
-        return examples, numbers[0], await ended_within(running, wait_s)
+        return views[0], await ended_within(running, wait_s)
 
     async def _taken_in(self, task_id: UUID, uploads: Sequence[LabelledUpload]) -> list[ExampleRecord]:
         task = await self._tasks.get(task_id)
@@ -108,3 +115,7 @@ class Feedback:
     @property
     def _room(self) -> TaskRoom:
         return TaskRoom(self._limits.support_images, self._limits.max_classes)
+
+
+def _view(rows: Sequence[tuple[Example, str]], number: int | None = None) -> FeedbackView:
+    return FeedbackView(tuple(example_view(row, label) for row, label in rows), number)

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.artifacts import FileArtifacts
+from service.errors import Unavailable
 from service.metalearning.header import (
     METADATA_KEY,
     BackboneSpec,
@@ -123,6 +125,36 @@ async def open_house(url: str, folder: Path) -> AsyncIterator[House]:
         await opened.tasks.stop(grace_s=1)
         decoder.close()
         await database.close()
+
+
+class Away(Database):
+    """A database that cannot be read while `is_away`, or once something was written if it `is_away_after_writing`."""
+
+    is_away = is_away_after_writing = False
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        if self.is_away:
+            raise Unavailable("the database does not answer")
+        async with super().read() as session:
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        async with super().write() as session:
+            yield session
+        self.is_away = self.is_away or self.is_away_after_writing
+
+
+@pytest.fixture
+async def away(house: House) -> AsyncIterator[tuple[Away, Tasks]]:
+    """The tasks of the house on a database that can go away, and it."""
+    database = Away(f"sqlite:///{house.folder / 'handful.db'}")
+    serving = ServingVersions(database)
+    tasks = Tasks(database, house.engine, house.artifacts, house.base_models, house.decoder, serving)
+    yield database, tasks
+    await tasks.stop()
+    await database.close()
 
 
 def save_base_model(path: Path, *, id_: str, suits: str, channels: int, note: str = "") -> None:

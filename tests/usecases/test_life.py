@@ -11,7 +11,6 @@ from service.errors import (
     InvalidSupportSet,
     TaskNotFound,
     TaskNotReady,
-    UploadRejected,
     VersionNotFound,
 )
 from service.usecases.base_models import BaseModels
@@ -149,39 +148,6 @@ async def test_adapting_after_an_addition_decodes_only_what_is_new(house: House)
     await house.tasks.add_examples(task.id, labelled(("middle", png(128))))
     await house.tasks.adapt(task.id, wait_s=5)
     assert [int(image.max()) for image in house.engine.requests[-1].pixels] == [128]
-
-
-async def test_feedback_becomes_examples_that_say_so(house: House) -> None:
-    task = await house.ready_task()
-    given, is_over = await house.feedback.give(task.id, labelled(("dark", png(100))), adapt=False, wait_s=5)
-    assert is_over
-    assert [(each.label, each.source) for each in given.items] == [("dark", "feedback")]
-    assert given.version is None
-    assert (await house.tasks.get(task.id)).n_examples == 5
-    assert len(house.engine.requests) == 1
-
-
-async def test_feedback_changes_the_answer_when_the_task_is_adapted_to_it(house: House) -> None:
-    task = await house.ready_task()
-    image = png(140)
-    before = await house.predictions.predict(task.id, [upload(image)], deadline_s=5)
-    given, is_over = await house.feedback.give(task.id, labelled(("dark", image)), adapt=True, wait_s=5)
-    after = await house.predictions.predict(task.id, [upload(image)], deadline_s=5)
-    assert (is_over, given.version, after.version) == (True, 2, 2)
-    assert (before.predictions[0].label, after.predictions[0].label) == ("bright", "dark")
-
-
-async def test_feedback_that_cannot_be_adapted_to_stores_nothing(house: House) -> None:
-    task, _ = await house.tasks.create(NewTask(uploads=labelled(("dark", png(60)), ("bright", png(190)))), wait_s=5)
-    await house.classes.remove(task.id, "bright")
-    with pytest.raises(InvalidSupportSet):
-        await house.feedback.give(task.id, labelled(("dark", png(100))), adapt=True, wait_s=5)
-    with pytest.raises(UploadRejected):
-        await house.feedback.give(task.id, labelled(("dark", b"no image")), adapt=True, wait_s=5)
-    with pytest.raises(InvalidRequest, match="no image"):
-        await house.feedback.give(task.id, (), adapt=False, wait_s=5)
-    assert (await house.tasks.get(task.id)).n_examples == 1
-    assert house.engine.taken == 0
 
 
 async def test_a_version_that_is_not_to_be_activated_waits_for_it(house: House) -> None:

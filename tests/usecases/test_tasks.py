@@ -1,13 +1,10 @@
 """Creating, listing and deleting tasks."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.errors import (
     EngineBusy,
@@ -18,17 +15,14 @@ from service.errors import (
     RequestTooLarge,
     ServiceError,
     TaskNotFound,
-    Unavailable,
     UnknownBaseModel,
     UnknownLearner,
     UploadRejected,
 )
-from service.persistence.database import Database
-from service.usecases.serving import ServingVersions
 from service.usecases.tasks import NewTask, Tasks
 from service.usecases.uploads import LabelledUpload, Upload
 from service.usecases.views import ClassView, VersionError
-from tests.usecases.conftest import House, dark_and_bright, labelled, png, upload
+from tests.usecases.conftest import Away, House, dark_and_bright, labelled, png, upload
 
 
 async def stored_tasks(house: House) -> int:
@@ -345,30 +339,6 @@ async def test_many_tasks_are_created_at_the_same_time(house: House) -> None:
     tasks = await asyncio.gather(*(house.ready_task(name=f"task {index}") for index in range(64)))
     assert len({task.id for task in tasks}) == 64
     assert await stored_tasks(house) == 64
-
-
-class Away(Database):
-    """A database that cannot be read while `is_away`."""
-
-    is_away = False
-
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncSession]:
-        if self.is_away:
-            raise Unavailable("the database does not answer")
-        async with super().read() as session:
-            yield session
-
-
-@pytest.fixture
-async def away(house: House) -> AsyncIterator[tuple[Away, Tasks]]:
-    """The tasks of the house on a database that can go away, and it."""
-    database = Away(f"sqlite:///{house.folder / 'handful.db'}")
-    serving = ServingVersions(database)
-    tasks = Tasks(database, house.engine, house.artifacts, house.base_models, house.decoder, serving)
-    yield database, tasks
-    await tasks.stop()
-    await database.close()
 
 
 async def test_a_task_that_is_stored_is_told_although_it_cannot_be_read(house: House, away: tuple[Away, Tasks]) -> None:
