@@ -32,8 +32,9 @@ MAX_ATTEMPTS = 3
 _SHOWN_AS_QUEUED_S = 0.5
 """Shorter adaptations go from queued to ready: a change of state of its own would cost more than it tells."""
 
-_ROUND_END_S = 1.0
-"""How long a round that is under way may take to end by itself: cancelled, it would leave a connection behind."""
+_ROUND_END_S = 10.0
+"""How long a round that is under way may take to end by itself, a few transactions on a machine however busy: cancelled
+in the middle of one, it would leave a connection behind."""
 
 _PROGRESS_S = 1.0
 """How often the progress of an adaptation is written: a transaction each."""
@@ -220,6 +221,8 @@ class Adaptations:
         """Adapt what nobody works on, one after the other, until one goes back into the queue."""
         await self._renew()  # of a process that stood still the leases are over, but its adaptations go on
         while not self._stopping.is_set() and (free := await self._versions.free()) is not None:
+            if free.id in self._running:  # it ran out between two transactions; the next round renews it
+                return
             with ExitStack() as place:
                 try:
                     place.enter_context(self._engine.reserve())
@@ -233,11 +236,20 @@ class Adaptations:
 
     async def _retried(self, version: Version, place: ExitStack) -> bool:
         if version.attempts <= MAX_ATTEMPTS:
-            return await asyncio.shield(self._launch(version, place, None))
+            return await self._is_over(self._launch(version, place, None))
         place.close()
         claim = Claim(version.task_id, version.id, self._lease.owner)
         await self._fail(claim, WorkerDied(f"the worker stopped at each of {MAX_ATTEMPTS} attempts to adapt this"))
         return True
+
+    async def _is_over(self, running: asyncio.Task[bool]) -> bool:
+        """Wait for an adaptation, or until this process stops, which then waits for it by itself."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        return running.done() and not running.cancelled() and running.result()
 
 
 async def ended_within(running: asyncio.Task[bool], wait_s: float) -> bool:

@@ -1,5 +1,6 @@
 """What the client makes of answers, good and bad."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -11,6 +12,7 @@ from service.errors import (
     BaseModelGone,
     DeadlineExceeded,
     EngineBusy,
+    EngineNotReady,
     InvalidRequest,
     ServiceError,
     StorageFull,
@@ -147,6 +149,17 @@ def test_what_makes_something_is_repeated_under_its_key_until_it_is_made() -> No
     handle, asked = in_turn(busy, running, httpx.Response(201, json=TASK))
     assert client_of(handle).create_task("mugs", {"whole": [b"1"]}).name == "mugs"
     assert len({request.headers["Idempotency-Key"] for request in asked}) == 1
+
+
+def test_what_makes_something_is_repeated_for_as_long_as_a_slow_restart_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    starting = problem(503, "engine-not-ready", "the engine is not running")
+    starting.headers["Retry-After"] = "2"
+    pauses_s: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses_s.append)
+    with pytest.raises(EngineNotReady):
+        client_of(lambda _: starting).create_task("mugs", {"whole": [b"1"]})
+    assert 60 <= sum(pauses_s) <= 90
+    assert min(pauses_s) == 2
 
 
 def test_every_call_that_makes_something_has_a_key_of_its_own() -> None:

@@ -2,8 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.artifacts import FileArtifacts
 from service.errors import (
@@ -314,9 +317,9 @@ async def test_a_running_adaptation_keeps_its_lease(house: House) -> None:
     task, _ = await house.tasks.create(NewTask(uploads=dark_and_bright()), wait_s=5)
     house.engine.open_gate.clear()
     await house.tasks.adapt(task.id, wait_s=0)
-    running = fast_adaptations(house)
+    running = fast_adaptations(house, lease_s=1.5)
     await running.start()
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(2)
     assert await VersionRows(house.database).free() is None
     house.engine.open_gate.set()
     await running.stop(1)
@@ -350,8 +353,48 @@ async def test_a_database_that_is_away_costs_a_line_a_round(house: House, caplog
     assert {record.exc_info for record in lines} == {None}
 
 
-def fast_adaptations(house: House, database: Database | None = None) -> Adaptations:
-    """The loop of another process, every 50 ms instead of 5 s, with leases of 150 ms."""
+class Slow(Database):
+    """A database on a machine so busy that each read takes longer than a second."""
+
+    n_read = n_begun = 0
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        self.n_begun += 1
+        async with super().read() as session:
+            await asyncio.sleep(1.2)
+            yield session
+        self.n_read += 1
+
+
+async def test_a_round_under_way_ends_by_itself_before_the_service_stops(house: House) -> None:
+    slow = Slow(f"sqlite:///{house.folder / 'handful.db'}")
+    running = fast_adaptations(house, slow)
+    await running.start()
+    while not slow.n_begun:  # noqa: ASYNC110  # nothing tells
+        await asyncio.sleep(0.02)
+    await running.stop(1)
+    await slow.close()
+    assert slow.n_read == slow.n_begun == 1
+
+
+async def test_an_adaptation_that_was_taken_over_does_not_keep_the_service_from_stopping(house: House) -> None:
+    task = await house.ready_task()
+    house.engine.failures.append(WorkerDied("the worker stopped"))
+    await house.tasks.adapt(task.id, wait_s=5)  # goes back into the queue
+    house.engine.open_gate.clear()
+    running = fast_adaptations(house)
+    await running.start()
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            await house.engine.arrivals.acquire()
+        await running.stop(0.1)
+    assert (await house.tasks.version(task.id, 2)).state == "queued"
+    assert house.engine.taken == 0
+
+
+def fast_adaptations(house: House, database: Database | None = None, *, lease_s: float = 0.15) -> Adaptations:
+    """The loop of another process, every third of a lease instead of every 5 s."""
     database = database or house.database
     supports = Supports(database, house.artifacts, house.base_models, house.decoder)
-    return Adaptations(database, house.engine, supports, house.serving, lease_s=0.15)
+    return Adaptations(database, house.engine, supports, house.serving, lease_s=lease_s)
