@@ -8,10 +8,11 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from service.api.forms import clean_filename
+from service.api.manifests import MANIFEST, MAX_MANIFEST_BYTES, Manifest, read_manifest
 from service.api.problems import RejectedFields
 from service.api.spool import FilePart, PartReader, ReadTooLarge
 from service.errors import BadItem, DamagedImage, InvalidRequest, RequestTooLarge
@@ -44,10 +45,11 @@ class _Entry:
 
 
 def read_archive(part: FilePart, limits: Limits) -> tuple[LabelledUpload, ...]:
-    """The images of a zip, each labelled with the folder it lies in; blocks, so call it in a thread.
+    """The images of a zip, each labelled with the folder it lies in, or as its manifest says; blocks: use a thread.
 
     Raises:
-        InvalidRequest: it is no zip that can be read, or has entries that cannot be: encrypted, nested, in no folder.
+        InvalidRequest: it is no zip that can be read, or has entries that cannot be: encrypted, nested, in no folder;
+            or a manifest that is none.
         RequestTooLarge: it has more files or bytes than a request may.
     """
     max_entries = 4 * limits.support_images + _SKIPPED_ENTRIES  # folders and what macOS adds are entries too
@@ -55,13 +57,15 @@ def read_archive(part: FilePart, limits: Limits) -> tuple[LabelledUpload, ...]:
     archive = _open(reader)
     reader.max_read_bytes = max(reader.max_read_bytes, 2 * _CHUNK_BYTES)
     entries = [entry for entry in map(_entry, archive.infolist()) if entry is not None]
+    manifest, base = _manifest(archive, [entry for entry in entries if entry.filename == MANIFEST])
+    entries = [entry for entry in entries if entry.filename != MANIFEST]
     if len(entries) > limits.support_images:
         raise RequestTooLarge(f"the archive has {len(entries)} files, at most {limits.support_images} are taken")
     unpacked = sum(entry.info.file_size for entry in entries)
     if unpacked > limits.request_bytes:
         raise RequestTooLarge(f"the archive unpacks to {unpacked} bytes, at most {limits.request_bytes} are taken")
     _refuse_unusable(archive, entries)
-    return tuple(_labelled(archive, entry) for entry in entries)
+    return tuple(_labelled(archive, entry, manifest, base) for entry in entries)
 
 
 def _open(reader: PartReader) -> zipfile.ZipFile:
@@ -81,6 +85,23 @@ def _entry(info: zipfile.ZipInfo) -> _Entry | None:
     if "__MACOSX" in components or any(part.startswith(".") for part in components):
         return None
     return _Entry(info, tuple(components[:-1]), components[-1])
+
+
+def _manifest(archive: zipfile.ZipFile, entries: Sequence[_Entry]) -> tuple[Manifest, str]:
+    """What the archive says of itself, and the folder below which it says so."""
+    if not entries:
+        return Manifest(), ""
+    if len(entries) > 1:
+        raise InvalidRequest(f"the archive has {len(entries)} files {MANIFEST}; leave one of them")
+    (entry,) = entries
+    if entry.info.file_size > MAX_MANIFEST_BYTES:
+        raise RequestTooLarge(f"{MANIFEST} in the archive has more than {MAX_MANIFEST_BYTES} bytes")
+    _refuse_unusable(archive, [replace(entry, folders=(*entry.folders, ""))])
+    try:
+        data = _reader(archive, entry)()
+    except DamagedImage as error:
+        raise InvalidRequest(f"{MANIFEST} in the archive cannot be unpacked") from error
+    return read_manifest(data), "".join(f"{folder}/" for folder in entry.folders)
 
 
 def _name(info: zipfile.ZipInfo) -> str:
@@ -122,9 +143,16 @@ def _bad(entry: _Entry, code: str, what: str) -> BadItem:
     return BadItem(entry.pointer, code, f"{filename!r} in the archive {what}", filename)
 
 
-def _labelled(archive: zipfile.ZipFile, entry: _Entry) -> LabelledUpload:
+def _labelled(archive: zipfile.ZipFile, entry: _Entry, manifest: Manifest, base: str) -> LabelledUpload:
     upload = Upload(clean_filename(entry.filename), entry.info.file_size, _reader(archive, entry))
-    return LabelledUpload(entry.folders[-1], upload, entry.pointer)
+    folder = "/".join(entry.folders).removeprefix(base)
+    return LabelledUpload(
+        manifest.labels.get(folder, entry.folders[-1]),
+        upload,
+        entry.pointer,
+        manifest.groups.get(f"{folder}/{entry.filename}"),
+        is_left_out=folder in manifest.left_out,
+    )
 
 
 def _reader(archive: zipfile.ZipFile, entry: _Entry) -> Callable[[], bytes]:

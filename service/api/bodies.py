@@ -108,7 +108,9 @@ def _support_form(fields: Mapping[str, Any], *, is_support: bool = True) -> dict
         "minItems": 1,
         "description": "what each of `files` belongs to (a burst, a slide, a part), in order; an empty one to nothing",
     }
-    archive = _BINARY | {"description": "instead of both: a zip of `label/file`"}
+    archive = _BINARY | {
+        "description": "instead of both: a zip of `label/file`; with `handful.json`, as the page saves it, groups too"
+    }
     grouped = {"groups": groups} if is_support else {}
     return {
         "type": "object",

@@ -107,7 +107,9 @@ def json_answer(
 def request_digest(asked: object, uploads: Sequence[LabelledUpload], max_file_bytes: int) -> str:
     """SHA-256 of what a request asks for; reads the uploads, one at a time."""
     images = [
-        [each.label, each.group, each.upload.filename, _file_digest(each.upload, max_file_bytes)] for each in uploads
+        [each.label, each.group, each.upload.filename, _file_digest(each.upload, max_file_bytes)]
+        + ["left out"] * each.is_left_out
+        for each in uploads
     ]
     return hashlib.sha256(json.dumps([asked, images], sort_keys=True).encode()).hexdigest()
 

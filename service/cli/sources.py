@@ -17,11 +17,14 @@ EXTENSIONS = frozenset(
 """What counts as an image in a folder; a file that is named on the command line is sent whatever its name."""
 
 
+_MANIFEST = "handful.json"
+
+
 def labelled_images(source: Path) -> "tuple[list[tuple[str, ImageSource]], list[str]]":
     """Every image with its label, the name of its own folder, by path; and the names of the other files.
 
     Raises:
-        InvalidRequest: the source is neither a folder nor a zip, or it cannot be read.
+        InvalidRequest: the source is no folder and no zip, or cannot be read, or says more than its folders.
         InvalidSupportSet: no image lies in a folder of its own class.
     """
     if source.is_dir():
@@ -70,6 +73,11 @@ def _in_zip(source: Path) -> "tuple[list[tuple[str, ImageSource]], list[str]]":
     encrypted = [item.filename for item in members if item.flag_bits & 1]
     if encrypted:
         raise InvalidRequest(f"{source} is encrypted: {encrypted[0]}")
+    if any(PurePosixPath(item.filename).name == _MANIFEST for item in members):
+        raise InvalidRequest(
+            f"{source} was saved with groups, classes left out or labels that no folder can have ({_MANIFEST}), which "
+            f"only the page and the API read: drop it on the page, or curl -F archive=@{source} .../v1/tasks"
+        )
     images, others = [], []
     for item in members:
         label = _label(PurePosixPath(item.filename).parent.name)

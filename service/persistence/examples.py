@@ -141,7 +141,9 @@ async def insert_examples(session: AsyncSession, task: Task, examples: Sequence[
     for example in examples:
         if example.label not in classes:
             position += 1
-            row = TaskClass(task_id=task.id, label=example.label, position=position, n_examples=0)
+            row = TaskClass(
+                task_id=task.id, label=example.label, position=position, n_examples=0, is_left_out=example.is_left_out
+            )
             session.add(row)
             classes[example.label] = row
         classes[example.label].n_examples += 1

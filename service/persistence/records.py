@@ -36,7 +36,11 @@ class TaskChange:
 
 @dataclass(frozen=True, slots=True)
 class ExampleRecord:
-    """An example to store; see `orm.Example`."""
+    """An example to store; see `orm.Example`.
+
+    Attributes:
+        is_left_out: whether adaptations leave its class out, if the class comes with it.
+    """
 
     id: UUID
     label: str
@@ -49,6 +53,7 @@ class ExampleRecord:
     looks_drawn: bool
     source: str = "upload"
     group: str | None = None
+    is_left_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

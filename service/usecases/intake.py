@@ -35,15 +35,30 @@ class DecodedUploads:
         return class_counts(self.labels)
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Labels of the classes that are to be left out, in order of appearance."""
+        return left_out(self.uploads, self.labels)
+
+    @property
+    def taken(self) -> tuple[ClassCount, ...]:
+        """The classes to adapt to, in order of appearance."""
+        without = self.left_out
+        return tuple(each for each in self.classes if each.label not in without)
+
+    @property
     def looks_drawn(self) -> tuple[bool, ...]:
-        """What is known of each image for the choice of a base model."""
-        return tuple(image.looks_drawn for image in self.images)
+        """What is known of each image to adapt to, for the choice of a base model."""
+        without = self.left_out
+        return tuple(
+            image.looks_drawn for image, label in zip(self.images, self.labels, strict=True) if label not in without
+        )
 
     def support(self, card_id: str, examples: Sequence[ExampleRecord]) -> Support:
         """The uploads as the support set that a first version gets from these rows."""
         position = next(index for index, card in enumerate(self.cards) if card.id == card_id)
-        class_of = {each.label: index for index, each in enumerate(self.classes)}
-        order = sorted(range(len(examples)), key=lambda index: class_of[self.labels[index]])
+        class_of = {each.label: index for index, each in enumerate(self.taken)}
+        taken = [index for index in range(len(examples)) if self.labels[index] in class_of]
+        order = sorted(taken, key=lambda index: class_of[self.labels[index]])
         pixels = stacked([self.images[index].arrays[position] for index in order], self.cards[position].header.input)
         labels = tuple(class_of[self.labels[index]] for index in order)
         ids = tuple(examples[index].id for index in order)
@@ -93,7 +108,10 @@ class Intake:
         """
         digests = await store_uploads(self._artifacts, [each.upload for each in decoded.uploads])
         rows = zip(decoded.uploads, decoded.labels, decoded.images, digests, strict=True)
-        return [_record(each, label, image, digest) for each, label, image, digest in rows]
+        without = decoded.left_out
+        return [
+            _record(each, label, image, digest, is_left_out=label in without) for each, label, image, digest in rows
+        ]
 
 
 def class_counts(labels: Sequence[str]) -> tuple[ClassCount, ...]:
@@ -104,7 +122,12 @@ def class_counts(labels: Sequence[str]) -> tuple[ClassCount, ...]:
     return tuple(ClassCount(label, n_examples) for label, n_examples in counts.items())
 
 
-def _record(each: LabelledUpload, label: str, image: Decoded, digest: str) -> ExampleRecord:
+def left_out(uploads: Sequence[LabelledUpload], labels: Sequence[str]) -> tuple[str, ...]:
+    """Those of the labels whose uploads say that their class is to be left out, in order of appearance."""
+    return tuple(dict.fromkeys(label for each, label in zip(uploads, labels, strict=True) if each.is_left_out))
+
+
+def _record(each: LabelledUpload, label: str, image: Decoded, digest: str, *, is_left_out: bool) -> ExampleRecord:
     return ExampleRecord(
         id=new_id(),
         label=label,
@@ -116,4 +139,5 @@ def _record(each: LabelledUpload, label: str, image: Decoded, digest: str) -> Ex
         height_px=image.height_px,
         looks_drawn=image.looks_drawn,
         group=checked_group(each.group),
+        is_left_out=is_left_out,
     )

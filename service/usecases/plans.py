@@ -71,7 +71,7 @@ def planned_version(task: TaskSnapshot, wish: Wish, base_models: BaseModels, lim
     check_options(learner, offer, wish.options)
     _check_kept(task, card, learner, offer)
     wanted = task.prior if wish.prior is None else checked_prior(wish.prior, limits)
-    prior = _prior_without(wanted, task.left_out)
+    prior = prior_without(wanted, task.left_out)
     prior_of_classes(prior, task.classes)
     settings = {**offer.settings, **wish.options, _PRIOR: prior}
     report: dict[str, Any] = {"base_model": {"chosen": card.id, "reason": reason}}
@@ -106,7 +106,8 @@ def _check_kept(task: TaskSnapshot, card: BaseModelCard, learner: str, offer: Le
         )
 
 
-def _prior_without(prior: Any, left_out: Sequence[str]) -> Any:  # noqa: ANN401  # JSON
+def prior_without(prior: Any, left_out: Sequence[str]) -> Any:  # noqa: ANN401  # JSON
+    """The prior without the weights of classes that are left out."""
     if not isinstance(prior, Mapping):
         return prior
     return {label: weight for label, weight in prior.items() if label not in left_out}

@@ -20,7 +20,7 @@ from service.persistence.versions import VersionRows
 from service.usecases.adaptations import LEASE_S, Adaptations, ended_within
 from service.usecases.base_models import BaseModelCard, BaseModels
 from service.usecases.decoding import Decoder
-from service.usecases.intake import DecodedUploads, Intake, class_counts
+from service.usecases.intake import DecodedUploads, Intake, class_counts, left_out
 from service.usecases.life import checked_keep_s, checked_store, checked_threshold
 from service.usecases.plans import (
     Prior,
@@ -32,6 +32,7 @@ from service.usecases.plans import (
     checked_prior,
     planned_version,
     prior_of_classes,
+    prior_without,
 )
 from service.usecases.serving import ServingVersions
 from service.usecases.supports import Supports
@@ -269,7 +270,7 @@ class Tasks:
 
         async def store(lease: Lease) -> Version:
             first = await self._task_rows.create(task, examples, version, lease=lease, room=self._room, run=run)
-            views.append(view_of_new(task, decoded.classes, first))
+            views.append(view_of_new(task, decoded.classes, first, left_out=decoded.left_out))
             return first
 
         with ExitStack() as stack:
@@ -286,13 +287,23 @@ class Tasks:
         """Return if nothing is wrong that can be known before an image is read."""
         check_learner(new.learner, cards)
         self._record(new, None)
-        classes = class_counts(self.intake.check(new.uploads))
-        check_classes(classes, self._limits)
-        prior_of_classes(checked_prior(new.prior, self._limits), classes)
+        labels = self.intake.check(new.uploads)
+        without = left_out(new.uploads, labels)
+        classes = class_counts([label for label in labels if label not in without])
+        check_classes(classes, self._limits, left_out=without)
+        prior_of_classes(prior_without(checked_prior(new.prior, self._limits), without), classes)
 
     def _first_version(self, new: NewTask, decoded: DecodedUploads) -> VersionRecord:
         prior = checked_prior(new.prior, self._limits)
-        task = TaskSnapshot(new.base_model, new.learner, prior, decoded.classes, decoded.looks_drawn, new.store)
+        task = TaskSnapshot(
+            new.base_model,
+            new.learner,
+            prior,
+            decoded.taken,
+            decoded.looks_drawn,
+            new.store,
+            left_out=decoded.left_out,
+        )
         return planned_version(task, Wish(), self._base_models, self._limits)
 
     def _record(self, new: NewTask, version: VersionRecord | None) -> TaskRecord:

@@ -32,12 +32,14 @@ class LabelledUpload:
         label: as the client wrote it, not yet trimmed.
         pointer: where the file stands in the request: `/files/3`, or `/archive/owl/3.png`.
         group: the client's name for what it belongs to: a burst, a slide, a part; None if it stands for itself.
+        is_left_out: whether adaptations leave its class out, if the class comes with it.
     """
 
     label: str
     upload: Upload
     pointer: str
     group: str | None = None
+    is_left_out: bool = False
 
 
 async def store_uploads(artifacts: ArtifactStore, uploads: Sequence[Upload]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Rows become views."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import cast
 
@@ -43,7 +43,9 @@ def task_view(task: StoredTask) -> TaskView:
     )
 
 
-def view_of_new(task: TaskRecord, classes: Sequence[ClassCount], first: Version) -> TaskView:
+def view_of_new(
+    task: TaskRecord, classes: Sequence[ClassCount], first: Version, *, left_out: Collection[str]
+) -> TaskView:
     """A task with examples as it is right after it was stored, from what was stored: nothing is read."""
     stored_at = first.created_at
     return TaskView(
@@ -52,7 +54,7 @@ def view_of_new(task: TaskRecord, classes: Sequence[ClassCount], first: Version)
         state="queued",
         base_model=first.base_model,
         learner=first.learner,
-        classes=tuple(ClassView(each.label, each.n_examples) for each in classes),
+        classes=tuple(ClassView(each.label, each.n_examples, each.label in left_out) for each in classes),
         n_examples=sum(each.n_examples for each in classes),
         current_version=None,
         pending_version=first.number,

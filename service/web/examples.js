@@ -6,6 +6,7 @@ import { state, tell } from "./state.js";
 import { classOf, examplesChanged, keepScreen, taskId } from "./task.js";
 import { remember } from "./thumbnails.js";
 import { inLine, sendExamples } from "./uploads.js";
+import { MANIFEST, foldersOf, manifestOf } from "./manifest.js";
 import { writeZip } from "./zip.js";
 
 /** @typedef {import("./state.js").Class} Class */
@@ -17,8 +18,9 @@ import { writeZip } from "./zip.js";
  * @param {Class} to
  * @param {File[]} files
  * @param {Complain} complain
+ * @param {Map<File, string>} [groups] what some of them belong to
  */
-export async function addFiles(to, files, complain) {
+export async function addFiles(to, files, complain, groups = new Map()) {
   to.n_waiting += files.length;
   tell("examples");
   let nSettled = 0;
@@ -29,7 +31,7 @@ export async function addFiles(to, files, complain) {
   try {
     await inLine(async () => {
       const path = `/v1/tasks/${await taskId()}/examples`;
-      const items = files.map((file) => ({ file, label: to.label }));
+      const items = files.map((file) => ({ file, label: to.label, group: groups.get(file) ?? null }));
       await sendExamples(path, items, ({ stored, refused }) => {
         settle(stored.length + refused.length);
         for (const { item, example } of stored) keep(to, example, item.file);
@@ -51,7 +53,7 @@ export async function addFiles(to, files, complain) {
  * @param {Collected} collected
  * @param {(to: Class | null) => Complain} complainAt
  */
-export async function addFolders({ found, rejected }, complainAt) {
+export async function addFolders({ found, rejected, leftOut }, complainAt) {
   const loose = found.filter(({ label }) => label === null).map(({ file }) => ({ filename: file.name, detail: "is in no folder, so it has no class; drop it onto a class" }));
   if (rejected.length + loose.length > 0) complainAt(null)([...rejected, ...loose]);
   /** @type {Map<string, File[]>} */
@@ -62,7 +64,10 @@ export async function addFolders({ found, rejected }, complainAt) {
   const adding = Array.from(byLabel, ([label, files]) => ({ to: classOf(label), files }));
   keepScreen();
   tell("examples");
-  await Promise.all(adding.map(({ to, files }) => addFiles(to, files, complainAt(to))));
+  const groups = new Map(found.flatMap(({ file, group }) => (group ? [[file, group]] : [])));
+  const added = adding.filter(({ to }) => leftOut.includes(to.label) && to.examples.length === 0);
+  await Promise.all(adding.map(({ to, files }) => addFiles(to, files, complainAt(to), groups)));
+  for (const { to } of added) if (to.examples.length > 0) await leaveOut(to, true);
 }
 
 /**
@@ -140,20 +145,28 @@ export async function moveExample(id, from, to) {
 }
 
 /**
- * Saves examples as a zip with a folder for each class: the project as a file, which can be dropped here again.
+ * Saves examples as a zip with a folder for each class: the project as a file, which can be dropped here again. What
+ * folders cannot say, a manifest does.
  * @param {Class[]} classes
  * @param {string} filename
  */
 export async function saveExamples(classes, filename) {
   const task = await taskId();
   const files = [];
+  /** @type {Record<string, string>} */
+  const groups = {};
+  const folders = foldersOf(classes.map((each) => each.label));
   for (const { label, examples } of classes) {
     for (const [index, example] of examples.entries()) {
       const blob = await (await request("GET", `/v1/tasks/${task}/examples/${example.id}`)).blob();
       const extension = (example.media_type.split("/")[1] ?? "bin").replace("jpeg", "jpg");
-      files.push({ path: `${label.replaceAll("/", "_")}/${String(index + 1).padStart(3, "0")}.${extension}`, blob });
+      const path = `${folders.get(label)}/${String(index + 1).padStart(3, "0")}.${extension}`;
+      if (example.group) groups[path] = example.group;
+      files.push({ path, blob });
     }
   }
+  const manifest = manifestOf(classes, folders, groups);
+  if (manifest) files.push({ path: MANIFEST, blob: manifest });
   save(await writeZip(files), filename);
 }
 

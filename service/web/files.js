@@ -1,10 +1,11 @@
 // Files that a person chooses or drops: loose ones, folders, zips. Each gets the name of its own folder as its label.
 
+import { readManifest } from "./manifest.js";
 import { readZip } from "./zip.js";
 
-/** @typedef {{file: File, label: string | null}} Found */
+/** @typedef {{file: File, label: string | null, group?: string}} Found */
 /** @typedef {{filename: string, detail: string}} Rejected */
-/** @typedef {{found: Found[], rejected: Rejected[]}} Collected */
+/** @typedef {{found: Found[], rejected: Rejected[], leftOut: string[]}} Collected labels of classes to leave out */
 
 /**
  * The files of an input element.
@@ -94,7 +95,7 @@ async function walk(entry) {
  */
 async function collect(files) {
   /** @type {Collected} */
-  const collected = { found: [], rejected: [] };
+  const collected = { found: [], rejected: [], leftOut: [] };
   for (const { file, path } of files.toSorted((a, b) => a.path.localeCompare(b.path, "en", { numeric: true }))) {
     if (isHidden(path)) continue;
     if (isZip(file)) await collectZip(file, collected);
@@ -109,11 +110,12 @@ async function collect(files) {
  */
 async function collectZip(archive, collected) {
   try {
-    for (const { path, read } of await readZip(archive)) {
-      if (isHidden(path)) continue;
+    const { manifest, packed } = await readManifest((await readZip(archive)).filter(({ path }) => !isHidden(path)));
+    collected.leftOut.push(...manifest.leftOut);
+    for (const { path, read } of packed) {
       const name = path.split("/").pop() ?? path;
       try {
-        collected.found.push({ file: new File([await read()], name), label: labelOf(path) });
+        collected.found.push({ file: new File([await read()], name), ...manifest.about(path, labelOf(path)) });
       } catch (error) {
         collected.rejected.push({ filename: path, detail: /** @type {Error} */ (error).message });
       }

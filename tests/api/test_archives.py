@@ -91,6 +91,28 @@ def test_an_encrypted_entry_is_refused(spool: Spool) -> None:
     assert codes(encrypted, spool) == [("/archive/owl/a.png", "encrypted-entry")]
 
 
+MANIFEST = b'{"classes": [{"folder": "a_b", "label": "a/b", "is_left_out": true}], "groups": {"a_b/1.png": "burst"}}'
+
+
+@pytest.mark.parametrize("parent", ["", "saved/"])
+def test_a_manifest_says_what_folders_cannot(spool: Spool, parent: str) -> None:
+    names = (f"{parent}a_b/1.png", f"{parent}a_b/2.png", f"{parent}owl/1.png")
+    data = make_zip(*((name, b"x") for name in names), (f"{parent}handful.json", MANIFEST))
+    assert [(each.label, each.group, each.is_left_out) for each in read(data, spool)] == [
+        ("a/b", "burst", True),
+        ("a/b", None, True),
+        ("owl", None, False),
+    ]
+
+
+def test_a_manifest_that_cannot_be_read_is_refused(spool: Spool) -> None:
+    assert codes(make_zip(("owl/1.png", b"x"), ("handful.json", b"{")), spool) == [
+        ("/archive/handful.json", "invalid-manifest")
+    ]
+    with pytest.raises(InvalidRequest, match="2 files handful"):
+        read(make_zip(("handful.json", b"{}"), ("owl/handful.json", b"{}"), ("owl/1.png", b"x")), spool)
+
+
 def test_an_archive_in_an_archive_is_refused_whatever_its_name(spool: Spool) -> None:
     inner = make_zip(("owl/a.png", b"x"))
     assert codes(make_zip(("owl/a.png", inner)), spool) == [("/archive/owl/a.png", "nested-archive")]

@@ -65,6 +65,30 @@ def test_a_zip_of_folders_becomes_a_ready_task(client: httpx.Client) -> None:
     assert [(each["label"], each["n_examples"]) for each in response.json()["classes"]] == [("good", 1), ("bad", 1)]
 
 
+def test_a_zip_with_a_manifest_becomes_the_task_that_it_was(client: httpx.Client) -> None:
+    told = {"folder": "a_b", "label": "a/b", "is_left_out": True}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for index, label in enumerate(("a_b", "bent", "good")):
+            archive.writestr(f"{label}/1.png", png(index))
+        archive.writestr("handful.json", json.dumps({"classes": [told], "groups": {"bent/1.png": "burst"}}))
+    made = client.post(
+        "/v1/tasks", files=[("archive", ("a.zip", buffer.getvalue())), field("base_model", "toy")]
+    ).json()
+    examples = client.get(f"/v1/tasks/{made['id']}/examples").json()["items"]
+    (version,) = client.get(f"/v1/tasks/{made['id']}/versions").json()["items"]
+    answer = client.post(f"/v1/tasks/{made['id']}/predict", content=png(1)).json()["predictions"][0]
+    assert made["state"] == "ready"
+    assert [(each["label"], each["is_left_out"]) for each in made["classes"]] == [
+        ("a/b", True),
+        ("bent", False),
+        ("good", False),
+    ]
+    assert [each["group"] for each in examples] == [None, "burst", None]
+    assert (version["report"]["left_out"], version["report"]["n_way"]) == (["a/b"], 2)
+    assert (answer["label"], len(answer["scores"])) == ("bent", 2)
+
+
 def test_a_bad_image_of_a_zip_is_named_and_nothing_is_stored(client: httpx.Client) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

@@ -60,6 +60,14 @@ def test_a_zip_is_read_like_the_folder_it_was_made_of(folder: Path, tmp_path: Pa
     assert sorted(others) == sorted(others_in_folder)
 
 
+def test_a_zip_that_says_more_than_its_folders_is_refused_and_told_who_reads_it(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "saved.zip", "w") as archive:
+        archive.writestr("a_b/1.png", b"x")
+        archive.writestr("handful.json", "{}")
+    with pytest.raises(InvalidRequest, match="only the page and the API read"):
+        labelled_images(tmp_path / "saved.zip")
+
+
 def test_labels_are_composed_characters(tmp_path: Path) -> None:
     (tmp_path / "cafe\u0301").mkdir()
     (tmp_path / "cafe\u0301" / "1.jpg").write_bytes(b"x")

@@ -62,6 +62,26 @@ def test_the_examples_can_be_taken_away_as_a_zip(page: Page, client: httpx.Clien
         assert archive.read("top right/002.png") == png(1, seed=11)
 
 
+def test_a_zip_brings_back_what_folders_cannot_say(page: Page, client: httpx.Client, tmp_path: Path) -> None:
+    address = f"/v1/tasks/{create(client, n_way=3)['id']}"
+    client.patch(f"{address}/classes/top left", json={"label": "a/b", "is_left_out": True})
+    client.patch(f"{address}/classes/top right", json={"label": ".a_b"})
+    first = client.get(f"{address}/examples").json()["items"][0]
+    client.patch(f"{address}/examples/{first['id']}", json={"group": "burst"})
+    page.open(address.rpartition("/")[2])
+    saved = downloaded(page, tmp_path / "saved", "#save-task")
+
+    page.open()
+    page.find("#choose-zip").send_keys(str(saved))
+    page.wait_for(lambda: page.all(".class.is-left-out"))
+    made = client.get("/v1/tasks?limit=1").json()["items"][0]
+    counts = {each["label"]: (each["n_examples"], each["is_left_out"]) for each in made["classes"]}
+    groups = [each["group"] for each in client.get(f"/v1/tasks/{made['id']}/examples").json()["items"]]
+    assert f"/v1/tasks/{made['id']}" != address
+    assert counts == {"a/b": (3, True), ".a_b": (3, False), "bottom left": (3, False)}
+    assert sorted(filter(None, groups)) == ["burst"]
+
+
 def test_the_answering_version_is_exported_in_both_formats(page: Page, client: httpx.Client, tmp_path: Path) -> None:
     task = create(client)
     client.patch(f"/v1/tasks/{task['id']}", json={"name": "two corners"})
