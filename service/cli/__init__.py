@@ -51,7 +51,6 @@ def build_app() -> typer.Typer:
     app = typer.Typer(
         help="An image classifier from a handful of examples, as a service.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         callback=_root,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from service.errors import ServiceError, UploadRejected
+from service.errors import ServiceError, Unauthorized, UploadRejected
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -32,6 +32,8 @@ def problem(error: ServiceError) -> None:
     if isinstance(error, UploadRejected):
         for item in error.items:
             say(f"  {item.filename or item.pointer}: {item.detail}")
+    if isinstance(error, Unauthorized):
+        say("  (--api-key or HANDFUL_API_KEY gives this command the key)")
     if error.status >= 500:
         for note in getattr(error, "__notes__", ()):
             say(f"  ({note})")

@@ -1,11 +1,16 @@
 """The command as a whole: help, exit codes, speed."""
 
+import os
 import subprocess
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
+from service.cli.output import problem
+from service.errors import Unauthorized
 from tests.cli.conftest import Handful
 
 
@@ -62,3 +67,18 @@ def test_a_folder_without_images_is_a_problem(handful: Handful, tmp_path: Path) 
 
 def test_csv_and_json_at_once_is_wrong_usage(handful: Handful, tmp_path: Path) -> None:
     assert handful("predict", "mugs", tmp_path, "--csv", "--json").code == 2
+
+
+def test_the_shell_is_told_how_to_complete_a_command() -> None:
+    asked = {"_HANDFUL_COMPLETE": "complete_bash", "COMP_WORDS": "handful tasks ev", "COMP_CWORD": "2"}
+    program = [sys.executable, "-m", "service"]
+    done = subprocess.run(program, env=os.environ | asked, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["evaluate"])
+
+
+def test_who_has_no_key_is_told_how_the_command_gets_one(capsys: pytest.CaptureFixture[str]) -> None:
+    problem(Unauthorized("the API key is wrong"))
+    assert capsys.readouterr().err.splitlines() == [
+        "handful: the API key is wrong",
+        "  (--api-key or HANDFUL_API_KEY gives this command the key)",
+    ]
