@@ -11,8 +11,8 @@ A version whose worker died is tried three times in all, because its own images 
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from service.persistence.records import Claim, FinishedAdaptation, Lease, Stored
 from service.persistence.versions import VersionRows
 from service.telemetry import log_failure
 from service.usecases.reports import named_report
+from service.usecases.room import Room
 from service.usecases.serving import ServingVersions
 from service.usecases.supports import Support, Supports
 
@@ -35,6 +36,10 @@ _SHOWN_AS_QUEUED_S = 0.5
 _ROUND_END_S = 10.0
 """How long a round that is under way may take to end by itself, a few transactions on a machine however busy: cancelled
 in the middle of one, it would leave a connection behind."""
+
+PIXELS_BYTES = 512 * 2**20
+"""Pixels that adaptations hold while they wait and run: three of 1,000 photographs (144 MiB each), or 142 of 25. The
+others wait without any, and read them from what is stored when their turn comes."""
 
 _PROGRESS_S = 1.0
 """How often the progress of an adaptation is written: a transaction each."""
@@ -50,6 +55,7 @@ class Adaptations:
 
     Args:
         lease_s: after how long without a sign of this process another one takes over; a round takes a third of it.
+        pixels_bytes: most pixels in memory, of adaptations that wait or run.
     """
 
     def __init__(
@@ -60,12 +66,14 @@ class Adaptations:
         serving: ServingVersions,
         *,
         lease_s: float = LEASE_S,
+        pixels_bytes: int = PIXELS_BYTES,
     ) -> None:
         self._is_alone = database.is_sqlite
         self._versions = VersionRows(database)
         self._engine = engine
         self._supports = supports
         self._serving = serving
+        self._room = Room(pixels_bytes)
         self._round_s = lease_s / 3
         self._lease = Lease(str(uuid.uuid4()), lease_s)
         self._running: dict[UUID, asyncio.Task[bool]] = {}
@@ -99,7 +107,8 @@ class Adaptations:
         Args:
             place: kept until the adaptation ended.
             store: the transaction that stores the version under the lease.
-            support: its support set, if it is at hand; else it is read from what is stored.
+            support: its support set, if it is at hand; else, or if there is no room for its pixels, it is read from
+                what is stored.
         """
         beginning = asyncio.create_task(self._begin(place, store, support))
         self._beginning.add(beginning)
@@ -117,16 +126,18 @@ class Adaptations:
         return self._launch(version, place, support)
 
     def _launch(self, version: Version, place: Place, support: Support | None) -> asyncio.Task[bool]:
-        running = asyncio.create_task(self._run(version, place, support))
+        has_room = self._room.taken_at_once(self._supports.pixels_bytes(version))
+        running = asyncio.create_task(self._run(version, place, support if has_room else None, has_room=has_room))
         self._running[version.id] = running
         return running
 
-    async def _run(self, version: Version, place: Place, support: Support | None) -> bool:
+    async def _run(self, version: Version, place: Place, support: Support | None, *, has_room: bool) -> bool:
         """Adapt a version of ours and store what came of it; False if it went back into the queue."""
         claim = Claim(version.task_id, version.id, self._lease.owner)
         try:
             with place:
-                return await self._finish_or_release(claim, version, support)
+                async with self._with_room(version, has_room=has_room):
+                    return await self._finish_or_release(claim, version, support)
         except asyncio.CancelledError:
             await self._versions.release(claim, counts=False)
             raise
@@ -136,6 +147,17 @@ class Adaptations:
         finally:
             self._running.pop(version.id, None)
             self._serving.drop(version.task_id)
+
+    @asynccontextmanager
+    async def _with_room(self, version: Version, *, has_room: bool) -> AsyncIterator[None]:
+        """Have room for the pixels of a version inside the block, taken before or waited for."""
+        n_bytes = self._supports.pixels_bytes(version)
+        if not has_room:
+            await self._room.take(n_bytes)
+        try:
+            yield
+        finally:
+            self._room.give_back(n_bytes)
 
     async def _finish_or_release(self, claim: Claim, version: Version, support: Support | None) -> bool:
         try:

@@ -80,6 +80,15 @@ class Supports:
             groups=tuple(row.group for row in rows),
         )
 
+    def pixels_bytes(self, version: Version) -> int:
+        """Most bytes that the pixels of a version's support set take; 0 if its base model is not loaded."""
+        card = self._base_models.by_digest(version.base_model_digest)
+        if card is None:
+            return 0
+        wanted = card.header.input
+        n_examples: int = sum(n_examples for _, n_examples in version.classes)
+        return n_examples * wanted.channels * wanted.side_px * wanted.side_px
+
     def request(self, version: Version, support: Support) -> AdaptRequest:
         """What the engine is asked for.
 

@@ -353,6 +353,24 @@ async def test_a_database_that_is_away_costs_a_line_a_round(house: House, caplog
     assert {record.exc_info for record in lines} == {None}
 
 
+async def test_adaptations_that_wait_hold_no_more_pixels_than_there_is_room_for(house: House) -> None:
+    supports = Supports(house.database, house.artifacts, house.base_models, house.decoder)
+    n_bytes = 4 * 3 * 8 * 8  # of four photographs
+    parts = (house.database, house.engine, supports, house.serving)
+    house.tasks.adaptations = Adaptations(*parts, pixels_bytes=2 * n_bytes)
+    house.engine.open_gate.clear()
+    made = [await house.tasks.create(NewTask(uploads=dark_and_bright()), wait_s=0) for _ in range(4)]
+    for _ in range(2):
+        await house.engine.arrivals.acquire()
+    await asyncio.sleep(0.2)
+    assert [request.pixels.nbytes for request in house.engine.requests] == [n_bytes] * 2
+    house.engine.open_gate.set()
+    for task, _ in made:
+        assert (await finished_version(house, task, 1)).state == "ready"
+    assert [request.pixels.nbytes for request in house.engine.requests] == [n_bytes] * 4
+    assert house.engine.taken == 0
+
+
 class Slow(Database):
     """A database on a machine so busy that each read takes longer than a second."""
 
