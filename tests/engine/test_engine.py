@@ -242,7 +242,8 @@ async def test_predictions_pass_while_an_adaptation_runs(bench: Bench) -> None:
     answers = [await bench.engine.predict(request, deadline_s=30) for _ in range(10)]
     assert not adaptation.done()
     assert {int(answer.argmax()) for answer in answers} == {2}
-    assert (await adaptation).report["n_support"] == 450
+    adaptation.cancel()
+    await asyncio.gather(adaptation, return_exceptions=True)
 
 
 async def test_an_adaptation_whose_caller_left_makes_way(bench: Bench) -> None:
