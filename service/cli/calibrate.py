@@ -38,7 +38,7 @@ def calibrate(
     """Fit the constants and write them into the checkpoint."""
     import torch  # noqa: PLC0415  # slow to import
 
-    from service.metalearning.learners.closed_form import HeadLearner  # noqa: PLC0415
+    from service.metalearning.learners.head_learner import HeadLearner  # noqa: PLC0415
     from service.metalearning.serialization import load_base_model, save_base_model  # noqa: PLC0415
     from service.metalearning.trust.fitting import draw_tasks, fit_tasks  # noqa: PLC0415
     from service.metalearning.trust.transfer import transfers  # noqa: PLC0415

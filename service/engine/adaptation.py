@@ -16,7 +16,7 @@ from service.engine.trusting import assessed, assessed_without_features, trusted
 from service.errors import ArtifactDamaged, InvalidSupportSet
 from service.metalearning.episodes import SupportSet
 from service.metalearning.learners.base import CHUNK_IMAGES, Learner, Pause, TaskParameters, settled, with_prior
-from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.preprocessing import views
 from service.metalearning.serialization import BaseModel, features_from_bytes, features_to_bytes
 

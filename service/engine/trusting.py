@@ -13,7 +13,7 @@ from torch import Tensor
 from service.engine.base import AdaptRequest
 from service.metalearning.calibration import Calibration
 from service.metalearning.learners.base import Pause, TaskParameters
-from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.trust.answers import calibrated, with_unknown
 from service.metalearning.trust.assessment import Assessment, assess, assess_counts
 from service.metalearning.trust.expected import ExpectedAccuracy

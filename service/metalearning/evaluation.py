@@ -27,7 +27,7 @@ from service.metalearning.datasets import Dataset
 from service.metalearning.episodes import Images, Labels, SupportSet
 from service.metalearning.header import Figure, PixelScaling
 from service.metalearning.learners.base import CHUNK_IMAGES, Learner, TaskParameters, head_logits
-from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.normalisation import BatchStatistics
 from service.metalearning.preprocessing import scaled, views
 from service.metalearning.sampling import EpisodeRows, EpisodeShape, check_drawable, draw_episode, trial_episodes

@@ -38,7 +38,7 @@ from service.imaging import decode
 from service.metalearning.calibration import Calibration
 from service.metalearning.ensemble import EfficientNetEnsemble
 from service.metalearning.learners.base import TaskParameters
-from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.preprocessing import scaled
 from service.metalearning.serialization import BaseModel, load_base_model
 from service.metalearning.trust.answers import calibrated, unknown_scores, with_unknown

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from service.imaging import Decoded, decode
 from service.metalearning.learners.base import head_logits
-from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.preprocessing import scaled, views
 from service.metalearning.serialization import BaseModel, as_stored, load_base_model
 from service.persistence.records import ClassCount, TaskSnapshot

@@ -28,7 +28,7 @@ from service.imaging import decode
 from service.metalearning.evaluation import write_figures
 from service.metalearning.header import Figure
 from service.metalearning.learners.base import TaskParameters
-from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.preprocessing import scaled
 from service.metalearning.serialization import BaseModel, load_base_model
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from service.imaging import decode
 from service.metalearning.calibration import Calibration
 from service.metalearning.datasets import read_omniglot, with_rotations
-from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.preprocessing import scaled
 from service.metalearning.serialization import BaseModel, load_base_model
 from service.metalearning.trust.drawing import (

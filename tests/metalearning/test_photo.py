@@ -12,7 +12,7 @@ from torch import Tensor
 from service.imaging import decode
 from service.metalearning.episodes import SupportSet
 from service.metalearning.header import PixelScaling
-from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.photo import SCALING
 from service.metalearning.preprocessing import scaled
 from service.metalearning.serialization import BaseModel, load_base_model

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from service.metalearning.learners.base import Network, Targets, TaskParameters
-from service.metalearning.learners.closed_form import Features, HeadLearner, own_share
+from service.metalearning.learners.closed_form import own_share
+from service.metalearning.learners.head_learner import Features, HeadLearner
 from service.metalearning.learners.options import Number, Option
 
 

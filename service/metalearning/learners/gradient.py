@@ -10,7 +10,8 @@ from torch import Tensor
 
 from service.metalearning.episodes import Episode, Labels, of_one_shape
 from service.metalearning.learners.base import Network, Targets, TaskParameters, check_finite, head_logits
-from service.metalearning.learners.closed_form import Features, HeadLearner, own_share
+from service.metalearning.learners.closed_form import own_share
+from service.metalearning.learners.head_learner import Features, HeadLearner
 from service.metalearning.learners.inner_loop import (
     STEP_OPTIONS,
     Fast,

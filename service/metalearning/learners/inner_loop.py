@@ -40,7 +40,8 @@ from service.metalearning.learners.base import (
     query_targets,
     settled,
 )
-from service.metalearning.learners.closed_form import Features, chunked_features, prototype_head
+from service.metalearning.learners.closed_form import prototype_head
+from service.metalearning.learners.head_learner import Features, chunked_features
 from service.metalearning.learners.options import Choice, Number, Option
 from service.metalearning.normalisation import BatchStatistics, named_statistics
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from service.errors import InvalidOption
 from service.metalearning.learners.base import Network, Targets, TaskParameters, balanced_loss
-from service.metalearning.learners.closed_form import Features, HeadLearner, own_share
+from service.metalearning.learners.closed_form import own_share
+from service.metalearning.learners.head_learner import Features, HeadLearner
 from service.metalearning.learners.options import Number, Option
 
 Rows = Float[Tensor, "n_way n_columns"]

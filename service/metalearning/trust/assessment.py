@@ -10,7 +10,7 @@ from torch import Tensor
 from service.metalearning.calibration import Calibration
 from service.metalearning.episodes import Labels
 from service.metalearning.learners.base import Pause, no_pause
-from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.trust.expected import ExpectedAccuracy, expected_accuracy
 from service.metalearning.trust.holding_out import HeldOut, Pairs, Rows, held_out, near_copies
 

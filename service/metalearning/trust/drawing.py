@@ -10,7 +10,7 @@ from torch import Tensor
 from service.metalearning.calibration import shape_values
 from service.metalearning.episodes import Labels
 from service.metalearning.learners.base import head_logits
-from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.trust.answers import class_means, nearest_distances
 from service.metalearning.trust.holding_out import HeldOut, held_out
 

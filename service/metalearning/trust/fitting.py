@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from service.metalearning.calibration import SMALLEST_VARIANCE, Calibration, Expectation, Law, factor_values
-from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.trust.drawing import Distances, Domain, Task, answered, draw, draw_counts
 from service.metalearning.trust.expected import evidence_values
 from service.metalearning.trust.holding_out import HeldOut

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from service.metalearning.episodes import Labels
 from service.metalearning.learners.base import Pause, head_logits, no_pause
-from service.metalearning.learners.closed_form import HeadLearner
+from service.metalearning.learners.head_learner import HeadLearner
 
 MOST_FOLDS = 10
 NEAR_COPY = 0.02

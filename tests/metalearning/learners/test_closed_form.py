@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from service.metalearning.episodes import SupportSet
 from service.metalearning.header import Setting
 from service.metalearning.learners import LEARNERS
-from service.metalearning.learners.closed_form import HeadLearner, ProtoNet, Ridge, ridge_weight
+from service.metalearning.learners.closed_form import ProtoNet, Ridge, ridge_weight
+from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.normalisation import MOMENTUM, BatchStatistics, named_statistics
 from tests.metalearning.small_tasks import (
     copied_class,

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 from service.errors import InvalidOption
 from service.metalearning.header import Setting
 from service.metalearning.learners import LEARNERS
-from service.metalearning.learners.closed_form import HeadLearner, ProtoNet, Ridge
+from service.metalearning.learners.closed_form import ProtoNet, Ridge
 from service.metalearning.learners.gradient import ANIL
+from service.metalearning.learners.head_learner import HeadLearner
 from tests.metalearning.small_tasks import make_network
 
 N_FEATURES = 200
