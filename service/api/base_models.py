@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from service.api import schemas
+from service.api import base_model_schemas as schemas
 from service.api.deps import ServicesDep
 from service.api.openapi import problems
 from service.errors import BaseModelNotFound

@@ -4,22 +4,16 @@ from collections.abc import Mapping
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from service.api.schemas import Answered, Taken
 
 
-class _Taken(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Answered(BaseModel):
-    model_config = ConfigDict(from_attributes=True, frozen=True)
-
-
-class NoQuerySet(_Taken):
+class NoQuerySet(Taken):
     """An evaluation that sends no image: the version's own report is told."""
 
 
-class EvaluationFields(_Taken):
+class EvaluationFields(Taken):
     """The fields of a form with a query set, beside its images."""
 
     unknown_labels: Literal["refuse", "count"] = Field(
@@ -29,7 +23,7 @@ class EvaluationFields(_Taken):
     )
 
 
-class ClassEvaluation(_Answered):
+class ClassEvaluation(Answered):
     """The figures of one class; null where a figure would be 0 / 0, or is not in the report."""
 
     label: str
@@ -39,7 +33,7 @@ class ClassEvaluation(_Answered):
     f1: float | None = Field(description="harmonic mean of precision and recall")
 
 
-class CalibrationBin(_Answered):
+class CalibrationBin(Answered):
     """The answers whose probability is above `low` and at most `high`; the first bin has 0 too."""
 
     low: float
@@ -49,14 +43,14 @@ class CalibrationBin(_Answered):
     accuracy: float | None = Field(description="share of them that is right")
 
 
-class Calibration(_Answered):
+class Calibration(Answered):
     """How far probabilities are from how often they are right."""
 
     error: float = Field(description="expected calibration error: mean gap of the bins, weighted by their images")
     bins: tuple[CalibrationBin, ...] = Field(description="15 of equal width")
 
 
-class ThresholdEvaluation(_Answered):
+class ThresholdEvaluation(Answered):
     """What happens where answers of a probability below `threshold` are withheld."""
 
     threshold: float
@@ -65,7 +59,7 @@ class ThresholdEvaluation(_Answered):
     unknown_answered: float | None = Field(description="share of the unknown images that is answered")
 
 
-class UnknownEvaluation(_Answered):
+class UnknownEvaluation(Answered):
     """How well the unknown score tells the images whose label the version does not have."""
 
     n_images: int
@@ -73,7 +67,7 @@ class UnknownEvaluation(_Answered):
     auroc: float | None = Field(description="chance that an unknown image scores above a known one; 0.5 is guessing")
 
 
-class Evaluation(_Answered):
+class Evaluation(Answered):
     """How good a version is."""
 
     task_id: UUID

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from service.api.deps import Services, ServicesDep
 from service.api.openapi import open_problems, problems
 from service.api.problems import NotReady
-from service.api.schemas import Health, LimitsAnswer
+from service.api.service_schemas import Health, LimitsAnswer
 from service.engine.base import EngineStats
 from service.errors import BadItem, Draining, EngineNotReady, ServiceError
 from service.telemetry import METRICS_MEDIA_TYPE

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service.api.problems import MEDIA_TYPE
-from service.api.schemas import Problem
+from service.api.service_schemas import Problem
 from service.errors import (
     Forbidden,
     InvalidRequest,

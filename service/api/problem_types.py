@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path
 
 from service.api.openapi import open_problems
 from service.api.problems import problem_types
-from service.api.schemas import ProblemMeaning
+from service.api.service_schemas import ProblemMeaning
 from service.errors import NotFound
 
 ProblemName = Annotated[str, Path(description="the last part of a `type`", examples=["engine-busy"])]

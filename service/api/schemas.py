@@ -50,7 +50,9 @@ class Taken(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Answered(BaseModel):
+class Answered(BaseModel):
+    """A body that is answered, made from a view of the use cases."""
+
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
 
@@ -117,14 +119,14 @@ class AdaptBody(Taken):
     wait: Annotated[Wait, Field(strict=True)] = DEFAULT_WAIT_S
 
 
-class Page(_Answered, Generic[Item]):
+class Page(Answered, Generic[Item]):
     """Some items of a list; `next_cursor` continues it and is null at its end."""
 
     items: tuple[Item, ...]
     next_cursor: str | None
 
 
-class TaskClass(_Answered):
+class TaskClass(Answered):
     """One class of a task."""
 
     label: str
@@ -132,7 +134,7 @@ class TaskClass(_Answered):
     is_left_out: bool = Field(description="whether adaptations leave it out")
 
 
-class Task(_Answered):
+class Task(Answered):
     """A classification problem of yours: named classes, examples, versions."""
 
     id: UUID
@@ -152,7 +154,7 @@ class Task(_Answered):
     updated_at: datetime
 
 
-class Example(_Answered):
+class Example(Answered):
     """One stored support image."""
 
     id: UUID
@@ -168,13 +170,13 @@ class Example(_Answered):
     created_at: datetime
 
 
-class StoredExamples(_Answered):
+class StoredExamples(Answered):
     """The examples that a request stored, in its order."""
 
     items: tuple[Example, ...]
 
 
-class VersionProblem(_Answered):
+class VersionProblem(Answered):
     """Why a version failed; `type` is that of a problem document."""
 
     type: ProblemType
@@ -182,7 +184,7 @@ class VersionProblem(_Answered):
     detail: str
 
 
-class Version(_Answered):
+class Version(Answered):
     """One adaptation of a task; it never changes once it is ready."""
 
     number: int
@@ -198,7 +200,7 @@ class Version(_Answered):
     created_at: datetime
 
 
-class Progress(_Answered):
+class Progress(Answered):
     """A version that is not finished yet."""
 
     number: int
@@ -207,14 +209,14 @@ class Progress(_Answered):
     progress: float | None = Field(description="share that is done, 0 to 1, where it can be said")
 
 
-class Score(_Answered):
+class Score(Answered):
     """The probability of one class."""
 
     label: str
     probability: float
 
 
-class NearestExample(_Answered):
+class NearestExample(Answered):
     """An example that the version was adapted on; `similarity` is the cosine of its features and the image's."""
 
     example_id: UUID
@@ -222,7 +224,7 @@ class NearestExample(_Answered):
     similarity: float
 
 
-class ImagePrediction(_Answered):
+class ImagePrediction(Answered):
     """The answer for one image; scores by falling probability."""
 
     filename: str | None
@@ -239,114 +241,10 @@ class ImagePrediction(_Answered):
     nearest: tuple[NearestExample, ...] | None = Field(None, description="best first; only where it was asked for")
 
 
-class Prediction(_Answered):
+class Prediction(Answered):
     """The answers for the images of a request, in its order."""
 
     task_id: UUID
     version: int
     predictions: tuple[ImagePrediction, ...]
     timings_ms: Mapping[str, float]
-
-
-class BaseModelInput(_Answered):
-    """The array that a base model takes; your images are brought to it whatever their size."""
-
-    side_px: int
-    channels: int
-    fit: str
-    resampling: str
-    ink: bool
-
-
-class LearnerOffer(_Answered):
-    """A learner of a base model with its settings."""
-
-    name: str
-    adapts: Literal["head", "network"]
-    settings: Mapping[str, Any]
-
-
-class Figure(_Answered):
-    """One measured accuracy in percent, with the half width of its 95 % interval in points."""
-
-    dataset: str
-    learner: str
-    n_way: int
-    n_shot: int
-    accuracy: float
-    interval_95: float
-    episodes: int
-    inductive: bool
-
-
-class BaseModelCard(_Answered):
-    """A meta-trained network that tasks are adapted from."""
-
-    id: str
-    digest: str
-    purpose: str
-    suits: Literal["drawings", "photographs"]
-    backbone: str
-    n_features: int
-    input: BaseModelInput
-    default_learner: str
-    learners: tuple[LearnerOffer, ...]
-    figures: tuple[Figure, ...]
-    provenance: Mapping[str, Any]
-
-
-class BaseModelList(_Answered):
-    """The base models that new tasks can use."""
-
-    items: tuple[BaseModelCard, ...]
-    next_cursor: None = None
-
-
-class LimitsAnswer(_Answered):
-    """How much one request may ask for; bytes, pixels and counts."""
-
-    file_bytes: int
-    request_bytes: int
-    image_pixels: int
-    min_classes: int
-    max_classes: int
-    support_images: int
-    prediction_images: int
-    metadata_pairs: int
-    label_chars: int
-    wait_s: float = MAX_WAIT_S
-    deadline_s: float
-
-
-class Health(_Answered):
-    """How the service is, in one word."""
-
-    status: Literal["live", "ready"]
-
-
-class BadField(_Answered):
-    """What is wrong with one item of a request."""
-
-    pointer: str = Field(description="where it stands: `/files/3`, `/query/limit`, `/archive/owl/3.png`")
-    code: str
-    detail: str
-    filename: str | None
-
-
-class Problem(_Answered):
-    """An RFC 9457 problem document; `type` is stable, `detail` is for people."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    request_id: str
-    errors: tuple[BadField, ...] = Field(default=(), description="what is wrong with each item of an upload")
-
-
-class ProblemMeaning(_Answered):
-    """What a problem type stands for."""
-
-    type: str
-    title: str
-    status: int
