@@ -212,8 +212,11 @@ class Client:
 
     def move_example(self, task: TaskRef, example: Example | str, label: str) -> Example:
         """The example once it belongs to another class, which is added if the task has none of that label."""
-        body = {"label": label}
-        return example_from_json(self._connection.send("PATCH", self._example_path(task, example), json=body).json())
+        return self._changed_example(task, example, {"label": label})
+
+    def group_example(self, task: TaskRef, example: Example | str, group: str | None) -> Example:
+        """The example once it belongs to this burst, slide or part, or to none."""
+        return self._changed_example(task, example, {"group": group})
 
     # Classes: versions stay as they are, the next adaptation obeys
 
@@ -429,6 +432,9 @@ class Client:
 
     def _changed_class(self, task: TaskRef, label: str, changes: Mapping[str, object]) -> Task:
         return task_from_json(self._connection.send("PATCH", self._class_path(task, label), json=changes).json())
+
+    def _changed_example(self, task: TaskRef, example: Example | str, changes: Mapping[str, object]) -> Example:
+        return example_from_json(self._connection.send("PATCH", self._example_path(task, example), json=changes).json())
 
     def _class_path(self, task: TaskRef, label: str) -> str:
         return f"{self._path(task)}/classes/{quote(label, safe='')}"

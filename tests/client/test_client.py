@@ -104,6 +104,12 @@ def test_an_example_is_moved_to_another_class(client: Client, task: Task) -> Non
     assert [item.label for item in client.task(task).classes][-1] == "grey"
 
 
+def test_an_example_is_put_into_a_group_and_taken_out_of_it(client: Client, task: Task) -> None:
+    example = next(client.examples(task))
+    assert client.group_example(task, example, "slide 1").group == "slide 1"
+    assert client.group_example(task, example.id, None).group is None
+
+
 def test_feedback_becomes_an_example(client: Client, task: Task) -> None:
     stored = client.give_feedback(task, {"dark": [GREYISH[0]]}, adapt=True, wait_s=60)
     assert [(example.label, example.source) for example in stored] == [("dark", "feedback")]
