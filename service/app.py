@@ -186,7 +186,11 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        starting = asyncio.create_task(_start(parts, on_failure))
+        # Before anything is taken in: both end what an earlier process on an SQLite file left running.
+        with _failure_told(parts, on_failure):
+            await parts.services.retries.start()
+            await parts.services.tasks.start()
+        starting = asyncio.create_task(_start_engine(parts, on_failure))
         try:
             yield
         finally:
@@ -270,20 +274,25 @@ def _surround(app: FastAPI, settings: Settings, services: Services) -> None:
     app.add_middleware(RequestContext, metrics=services.metrics, is_draining=lambda: lifecycle.is_draining)
 
 
-async def _start(parts: _Parts, on_failure: Callable[[], None]) -> None:
-    """Warm the engine up while the listener already answers; a failure is kept and told."""
-    try:
-        await parts.services.retries.start()
+async def _start_engine(parts: _Parts, on_failure: Callable[[], None]) -> None:
+    """Warm the engine up while the listener already answers; what needs the engine waits for it."""
+    with _failure_told(parts, on_failure):
         await parts.engine.start()
-        await parts.services.tasks.start()
+        stats = parts.engine.stats()
+        _log.info("ready: device %s, %d base models", stats.device, len(stats.base_models))
+
+
+@contextmanager
+def _failure_told(parts: _Parts, on_failure: Callable[[], None]) -> Iterator[None]:
+    """Keep and tell what goes wrong inside the block."""
+    try:
+        yield
     except SetupError as error:
         parts.services.lifecycle.failure = error
     except Exception as error:  # noqa: BLE001  # nobody awaits this task: what is not kept here is lost
         _log.exception("the service cannot start")
         parts.services.lifecycle.failure = SetupError(f"the service cannot start: {error}")
     else:
-        stats = parts.engine.stats()
-        _log.info("ready: device %s, %d base models", stats.device, len(stats.base_models))
         return
     on_failure()
 

@@ -1,4 +1,4 @@
-"""A service that starts before its database: it waits, says so once, and ends at once when it is told to."""
+"""A service that is used the moment it listens; and one that starts before its database: it waits, and says so once."""
 
 import signal
 import socket
@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 from sqlalchemy import make_url
 
 from service.persistence.migrate import migrate
+from tests.api.toy_service import field, support
 from tests.databases import empty_postgresql_url, postgresql_url
 from tests.running import START_S, Started, free_port, serve_command, started
 
@@ -57,6 +59,16 @@ def wait_for_line(service: Started, sentence: str) -> None:
         time.sleep(0.05)
 
 
+def wait_for_listener(service: Started) -> None:
+    address = ("127.0.0.1", int(service.url.rpartition(":")[2]))
+    deadline = time.monotonic() + START_S
+    while True:
+        with suppress(ConnectionRefusedError), socket.create_connection(address):
+            return
+        assert time.monotonic() < deadline, service.log.read_text()
+        time.sleep(0.01)
+
+
 def test_a_service_waits_for_its_database_and_then_for_the_schema(tmp_path: Path, empty_postgresql_url: str) -> None:
     real = make_url(empty_postgresql_url)
     database_port = free_port()
@@ -70,6 +82,15 @@ def test_a_service_waits_for_its_database_and_then_for_the_schema(tmp_path: Path
             assert service.log.read_text().count("waiting") == 2
             service.process.terminate()
             assert service.process.wait(20) == 0
+
+
+def test_the_first_request_is_answered_however_early_it_comes(tmp_path: Path) -> None:
+    with started(tmp_path) as service, httpx.Client(base_url=service.url, timeout=START_S) as client:
+        wait_for_listener(service)
+        assert client.get("/readyz").status_code == 503
+        created = client.post("/v1/tasks", files=[*support(), field("wait", "60")])
+        assert (created.status_code, created.json().get("state")) == (201, "ready")
+        assert client.get("/readyz").status_code == 200
 
 
 def test_a_service_that_waits_ends_at_once_when_it_is_told_to(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ class Engine(Protocol):
     """Whoever owns the device. All methods belong to one event loop."""
 
     async def start(self) -> None:
-        """Start the worker and return once it is warm and ready.
+        """Start the worker and return once it is warm and ready; what is asked meanwhile waits, within its deadline.
 
         Raises:
             SetupError: the device or a base model cannot be used.

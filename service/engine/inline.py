@@ -72,21 +72,23 @@ class InlineEngine:
         self._counters = Counters()
 
     async def start(self) -> None:
-        """Load the base models, warm up, start the thread."""
+        """Load the base models, warm up, start the thread; what is asked meanwhile waits for it."""
         self._state = "starting"
         self._scheduler = Scheduler()
         self._calls = Calls(withdraw=self._scheduler.cancel)
+        self._admission.is_open = True
         try:
             worker = self._worker = await asyncio.to_thread(self._warm_worker)
         except BaseException:
             self._state = "stopped"
+            self._admission.is_open = False
+            self._calls.fail(EngineNotReady("the engine is not running"))
             raise
         self._scheduler.batch_rows = worker.rows_a_pass
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._serve, args=(worker, loop), name="engine", daemon=True)
         self._thread.start()
         self._state = "ready"
-        self._admission.is_open = True
 
     async def stop(self) -> None:
         """Let what is in flight finish or fail within a bounded time, then end the thread."""

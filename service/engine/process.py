@@ -130,25 +130,23 @@ class ProcessEngine:
         return self._worker.pid if self._worker else None
 
     async def start(self) -> None:
-        """Start the worker and return once it is warm and ready."""
+        """Start the worker and return once it is warm and ready; what is asked meanwhile waits for it."""
         self._state = "starting"
+        self._admission.is_open = True
         try:
             worker = await self._first_launched()
         except WorkerDied as error:
-            self._state = "stopped"
+            self._close()
             raise SetupError(error.message) from error
         except BaseException:
-            self._state = "stopped"
+            self._close()
             raise
-        self._admission.is_open = True
         self._use(worker)
         self._supervision = asyncio.create_task(self._supervise(worker), name="engine-supervision")
 
     async def stop(self) -> None:
         """Let what is in flight finish or fail within a bounded time, then end the worker."""
-        self._state = "stopped"
-        self._admission.is_open = False
-        self._available.set()
+        self._close()
         if self._supervision is not None:
             self._supervision.cancel()
             await asyncio.gather(self._supervision, return_exceptions=True)
@@ -169,7 +167,7 @@ class ProcessEngine:
             if not self._admission.is_open:
                 raise EngineNotReady("the engine is not running")
             waited_ms = (time.perf_counter() - since) * 1000
-            worker = await self._ready_worker(self._patience.restart_s)
+            worker = await self._ready_worker(None)
             result = await worker.adapt(request, tell=tell)
         queue_ms = round(waited_ms + result.timings_ms["queue"], 3)
         return dataclasses.replace(result, timings_ms={**result.timings_ms, "queue": queue_ms})
@@ -218,24 +216,31 @@ class ProcessEngine:
         worker = await self._ready_worker(expires_at - loop.time())
         return await read(worker, expires_at - loop.time())
 
-    async def _ready_worker(self, wait_s: float) -> WorkerProcess:
-        """The worker, waiting for a restart that is under way."""
+    async def _ready_worker(self, wait_s: float | None) -> WorkerProcess:
+        """The worker, waiting for its first start, which ends by itself, or a while for a restart that is under way."""
         worker = self._worker
         if worker is not None and not worker.is_lost:
             return worker
+        bounds = (wait_s, None if self._state == "starting" else self._patience.restart_s)
         try:
-            async with asyncio.timeout(min(wait_s, self._patience.restart_s)):
-                return await self._restarted_worker()
+            async with asyncio.timeout(min((bound for bound in bounds if bound is not None), default=None)):
+                return await self._started_worker()
         except TimeoutError:
-            raise EngineNotReady("the worker is being started again; try again later") from None
+            raise EngineNotReady("the worker is being started; try again later") from None
 
-    async def _restarted_worker(self) -> WorkerProcess:
+    async def _started_worker(self) -> WorkerProcess:
         while (worker := self._worker) is None or worker.is_lost:
             if not self._admission.is_open:
                 raise EngineNotReady("the engine is not running")
             self._available.clear()
             await self._available.wait()
         return worker
+
+    def _close(self) -> None:
+        """Let nothing in any more, and end the wait of those who hope for a worker."""
+        self._state = "stopped"
+        self._admission.is_open = False
+        self._available.set()
 
     def _use(self, worker: WorkerProcess) -> None:
         self._worker, self._state, self._device = worker, "ready", worker.device

@@ -241,6 +241,8 @@ class Adaptations:
 
     async def _take_over(self) -> None:
         """Adapt what nobody works on, one after the other, until one goes back into the queue."""
+        if self._engine.stats().state != "ready" and not self._is_alone:
+            return  # another process may be ready
         await self._renew()  # of a process that stood still the leases are over, but its adaptations go on
         while not self._stopping.is_set() and (free := await self._versions.free()) is not None:
             if free.id in self._running:  # it ran out between two transactions; the next round renews it

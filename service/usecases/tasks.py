@@ -92,7 +92,7 @@ class Tasks:
         self._sweeper = Sweeper(database, artifacts, serving)
 
     async def start(self) -> None:
-        """Finish what an earlier process left, keep leases alive, sweep artifacts; needs a started engine."""
+        """Finish what an earlier process left, keep leases alive, sweep artifacts; comes before the engine."""
         await self.adaptations.start()
         await self._sweeper.start()
 

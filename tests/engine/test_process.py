@@ -47,6 +47,40 @@ async def test_a_worker_that_cannot_come_back_is_told_in_bounded_time(toy: ToyMo
         assert engine.stats().state == "restarting"
 
 
+async def test_what_is_asked_while_the_worker_starts_waits_for_it(toy: ToyModel, tmp_path: Path) -> None:
+    patience = Patience(restart_s=0.01)  # shorter than any start
+    engine = ProcessEngine(base_model_files=[toy.path], artifacts_root=tmp_path, device="cpu", patience=patience)
+    starting = asyncio.create_task(engine.start())
+    await asyncio.sleep(0)
+    assert engine.stats().state == "starting"
+    artifact = await adapted(engine, toy)
+    assert (await engine.predict(toy_query(toy.digest, artifact, [1]), deadline_s=30)).argmax() == 1
+    await starting
+    await engine.stop()
+
+
+async def test_a_prediction_waits_for_a_worker_that_starts_no_longer_than_it_may(toy: ToyModel, tmp_path: Path) -> None:
+    engine = ProcessEngine(base_model_files=[toy.path], artifacts_root=tmp_path, device="cpu")
+    starting = asyncio.create_task(engine.start())
+    await asyncio.sleep(0)
+    with pytest.raises(EngineNotReady):
+        await asyncio.wait_for(engine.predict(toy_query(toy.digest, "0" * 64, [0]), deadline_s=0.1), 1)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+
+
+async def test_what_waits_for_a_worker_that_cannot_start_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(b"not a checkpoint at all")
+    engine = ProcessEngine(base_model_files=[path], artifacts_root=tmp_path / "artifacts", device="cpu")
+    starting = asyncio.create_task(engine.start())
+    await asyncio.sleep(0)
+    with pytest.raises(EngineNotReady):
+        await engine.predict(toy_query("0" * 64, "0" * 64, [0]), deadline_s=60)
+    with pytest.raises(CheckpointError):
+        await starting
+
+
 async def test_stop_answers_what_is_in_flight_and_ends_the_worker(toy: ToyModel, tmp_path: Path) -> None:
     async with running(toy, tmp_path) as engine:
         artifact = await adapted(engine, toy)
