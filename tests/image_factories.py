@@ -1,8 +1,11 @@
 """Image files of every kind, made small, for tests."""
 
 import io
+import json
 import struct
+import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,3 +86,19 @@ def omniglot_like(size_px: int = 105) -> Image.Image:
     pixels[50:53, 20:85] = False
     pixels[range(20, 60), range(20, 60)] = False
     return Image.fromarray(pixels).resize((size_px, size_px), Image.Resampling.NEAREST)
+
+
+def saved_zip(folder: Path) -> Path:
+    """A zip as the page saves it, with a label that no folder can have, a group, and a class that is left out."""
+    told = {
+        "classes": [
+            {"folder": "dark_grey", "label": "dark/grey"},
+            {"folder": "odd", "label": "odd", "is_left_out": True},
+        ],
+        "groups": {"dark_grey/1.png": "burst"},
+    }
+    with zipfile.ZipFile(folder / "saved.zip", "w") as archive:
+        for name, grey in {"dark_grey/1.png": 0, "light/1.png": 255, "odd/1.png": 40}.items():
+            archive.writestr(name, encoded(Image.new("L", (16, 16), grey), "PNG"))
+        archive.writestr("handful.json", json.dumps(told))
+    return folder / "saved.zip"

@@ -8,12 +8,13 @@ import typer
 
 from service.cli.address import connect
 from service.cli.output import AsJson, show_json, show_table
+from service.cli.sources import FoundImage
 from service.cli.tasks import SkipBad, TaskName, VersionNumber, images_of
 from service.cli.uploads import send_accepted
 from service.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from service.client import Client, Evaluation, ImageSource, Task
+    from service.client import Client, Evaluation, Task
 
 _SHOWN_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
@@ -56,18 +57,18 @@ def evaluate(  # noqa: PLR0913  # each is an option of the command line
 def _evaluated(
     client: "Client",
     task: "Task",
-    images: "Sequence[tuple[str, ImageSource]]",
+    images: Sequence[FoundImage],
     *,
     version: int | None,
     count_unknown: bool,
     skip_bad: bool,
 ) -> "Evaluation":
-    def send(items: "Sequence[tuple[str, ImageSource]]") -> "list[Evaluation]":
-        found = client.evaluate(task, items, version=version, unknown_labels="count" if count_unknown else "refuse")
+    def send(items: Sequence[FoundImage]) -> "list[Evaluation]":
+        queries = [(image.label, image.source) for image in items]
+        found = client.evaluate(task, queries, version=version, unknown_labels="count" if count_unknown else "refuse")
         return [found] * len(items)
 
-    names = [f"{label}/{source.name}" for label, source in images]
-    answered = send_accepted(send, images, names, skip_bad=skip_bad)
+    answered = send_accepted(send, images, [image.path for image in images], skip_bad=skip_bad)
     if not answered:
         raise InvalidRequest("every image was refused, so there is nothing to evaluate on")
     return answered[0][1]

@@ -9,12 +9,12 @@ import typer
 
 from service.cli.address import connect
 from service.cli.output import AsJson, say, show_json, show_table
-from service.cli.sources import labelled_images
+from service.cli.sources import FoundImage, labelled_images
 from service.cli.uploads import check_support_set, missing_images, send_examples, told_if_half_made
 from service.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
-    from service.client import Client, ImageSource, Task, TaskClass, Version
+    from service.client import Client, Task, TaskClass, Version
 
 SERVICE_WAIT_S = 10.0
 SECONDS_A_DAY = 86400.0
@@ -170,7 +170,7 @@ def delete(
             say(f"deleted {named}")
 
 
-def images_of(source: Path) -> "list[tuple[str, ImageSource]]":
+def images_of(source: Path) -> list[FoundImage]:
     """The labelled images of a folder or zip; says what it leaves out."""
     images, others = labelled_images(source)
     if others:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from service.cli.output import INTERRUPTED, problem, progress, say
+from service.cli.sources import FoundImage
 from service.errors import BadItem, InvalidSupportSet, ServiceError, UploadRejected
 
 if TYPE_CHECKING:
-    from service.client import Client, ImageSource, Limits, Task
+    from service.client import Client, Example, Limits, Task
 
 PART_IMAGES = 32
 PART_BYTES = 16 * 2**20
@@ -24,13 +25,13 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-def check_support_set(images: "Sequence[tuple[str, ImageSource]]", limits: "Limits") -> None:
+def check_support_set(images: Sequence[FoundImage], limits: "Limits") -> None:
     """Refuse what the service would refuse, before anything is sent.
 
     Raises:
         InvalidSupportSet: too few or too many classes or images.
     """
-    n_way = len({label for label, _ in images})
+    n_way = len({image.label for image in images if not image.is_left_out})
     if not limits.min_classes <= n_way <= limits.max_classes:
         allowed = f"a task has {limits.min_classes} to {limits.max_classes}"
         raise InvalidSupportSet(f"found {n_way} class folder{'s' * (n_way != 1)}, {allowed}")
@@ -38,34 +39,36 @@ def check_support_set(images: "Sequence[tuple[str, ImageSource]]", limits: "Limi
         raise InvalidSupportSet(f"found {len(images)} images, a task has at most {limits.support_images}")
 
 
-def send_examples(
-    client: "Client", task: "Task", images: "Sequence[tuple[str, ImageSource]]", *, skip_bad: bool
-) -> None:
+def send_examples(client: "Client", task: "Task", images: Sequence[FoundImage], *, skip_bad: bool) -> None:
     """Store images in a task, part by part; with `skip_bad`, without those that the service refuses.
+
+    A class that comes with images of a class that is left out is left out, as soon as it is there.
 
     Raises:
         UploadRejected: some images cannot be used; what was sent before them is stored.
     """
-    parts = _parts([source.size_bytes for _, source in images], client.limits())
+    parts = _parts([image.source.size_bytes for image in images], client.limits())
+    known = {each.label for each in task.classes}
     with progress("images sent", len(images)) as advance:
         for part in parts:
-            names = [f"{label}/{source.name}" for label, source in images[part]]
-            send_accepted(partial(client.add_examples, task), images[part], names, skip_bad=skip_bad)
+            names = [image.path for image in images[part]]
+            sent = send_accepted(partial(_add, client, task), images[part], names, skip_bad=skip_bad)
+            for label in {image.label for image, _ in sent if image.is_left_out} - known:
+                client.leave_out_class(task, label)
+            known |= {image.label for image, _ in sent}
             advance(len(images[part]))
 
 
-def missing_images(
-    client: "Client", task: "Task", images: "Sequence[tuple[str, ImageSource]]"
-) -> "list[tuple[str, ImageSource]]":
+def missing_images(client: "Client", task: "Task", images: Sequence[FoundImage]) -> list[FoundImage]:
     """The images that the task does not have yet, told by class, file name and size."""
     stored = Counter((item.label, item.filename, item.size_bytes) for item in client.examples(task))
     missing = []
-    for label, source in images:
-        key = (label, source.name, source.size_bytes)
+    for image in images:
+        key = (image.label, image.source.name, image.source.size_bytes)
         if stored[key]:
             stored[key] -= 1
         else:
-            missing.append((label, source))
+            missing.append(image)
     return missing
 
 
@@ -120,6 +123,12 @@ def _tell(client: "Client", task: "Task", source: Path) -> None:
     say("to send what is missing (--skip-bad leaves out what is refused) and adapt it, or to remove it:")
     say(f"  handful tasks add {task.id} --from {shlex.quote(str(source))}")
     say(f"  handful tasks delete {task.id}")
+
+
+def _add(client: "Client", task: "Task", images: Sequence[FoundImage]) -> "list[Example]":
+    groups = [image.group for image in images]
+    pairs = [(image.label, image.source) for image in images]
+    return client.add_examples(task, pairs, groups=groups if any(groups) else None)
 
 
 def _parts(sizes_bytes: Sequence[int], limits: "Limits") -> Iterator[slice]:

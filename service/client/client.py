@@ -39,7 +39,6 @@ from service.client.uploads import (
     form_fields,
     given,
     image_source,
-    labelled_sources,
     send_labelled,
 )
 from service.client.watching import Progress, watch
@@ -123,7 +122,8 @@ class Client:
 
         Args:
             name: for people; need not be unique.
-            examples: images by label, or (label, image) pairs; an image is a path or its bytes.
+            examples: images by label, or (label, image) pairs, an image being a path or its bytes; or the path of a zip
+                of a folder for each class, and of the `handful.json` that the page saves with it.
             groups: for each image what it belongs to (a burst, a slide, a part), or None; images of a group are
                 never parted when the expected accuracy is told.
             wait_s: 0 to 60; adapted within it, the task is ready when this returns.
@@ -134,9 +134,8 @@ class Client:
             UploadRejected: some images cannot be used; `items` names each.
         """
         fields = {"name": name, "wait": wait_s, **form_fields(options)}
-        sources = labelled_sources(examples)
         answer = send_labelled(
-            self._connection, "/v1/tasks", sources, fields=fields, groups=groups, wait_s=wait_s, key=idempotency_key
+            self._connection, "/v1/tasks", examples, fields=fields, groups=groups, wait_s=wait_s, key=idempotency_key
         )
         return task_from_json(answer)
 
@@ -193,9 +192,8 @@ class Client:
         Raises:
             UploadRejected: some images cannot be used; `items` names each.
         """
-        sources = labelled_sources(examples)
         path = f"{self._path(task)}/examples"
-        answer = send_labelled(self._connection, path, sources, groups=groups, wait_s=len(sources), key=idempotency_key)
+        answer = send_labelled(self._connection, path, examples, groups=groups, key=idempotency_key)
         return [example_from_json(item) for item in answer["items"]]
 
     def examples(self, task: TaskRef) -> Iterator[Example]:
@@ -250,11 +248,8 @@ class Client:
         Raises:
             UploadRejected: some images cannot be used; `items` names each.
         """
-        path, sources = f"{self._path(task)}/feedback", labelled_sources(examples)
-        fields = {"adapt": str(adapt).lower(), "wait": wait_s}
-        answer = send_labelled(
-            self._connection, path, sources, fields=fields, wait_s=wait_s + len(sources), key=idempotency_key
-        )
+        path, fields = f"{self._path(task)}/feedback", {"adapt": str(adapt).lower(), "wait": wait_s}
+        answer = send_labelled(self._connection, path, examples, fields=fields, wait_s=wait_s, key=idempotency_key)
         return [example_from_json(item) for item in answer["items"]]
 
     def suggest(self, task: TaskRef, images: Iterable[Image], *, n: int = 10) -> list[Suggestion]:
@@ -398,9 +393,8 @@ class Client:
             version: the one that answers where it is not given.
             unknown_labels: `count` counts images whose label the task does not have as images of none of its classes.
         """
-        sources = None if queries is None else labelled_sources(queries)
         path = f"{self._path(task)}/evaluate"
-        return evaluate(self._connection, path, sources, version=version, unknown_labels=unknown_labels)
+        return evaluate(self._connection, path, queries, version=version, unknown_labels=unknown_labels)
 
     def export(self, task: TaskRef, kind: ExportFormat = "onnx", *, version: int | None = None) -> ExportedFile:
         """A version as a file that runs without Handful; an ONNX file takes some seconds to make.

@@ -1,12 +1,12 @@
 """Evaluations: a labelled query set out, figures back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from service.client.answers import Json, parse
 from service.client.connection import Connection
-from service.client.uploads import ImageSource, file_parts
+from service.client.uploads import LabelledImages, labelled_parts
 from service.errors import InvalidRequest
 
 UnknownLabels = Literal["refuse", "count"]
@@ -61,7 +61,7 @@ class Evaluation:
 def evaluate(
     connection: Connection,
     path: str,
-    queries: Sequence[tuple[str, ImageSource]] | None,
+    queries: LabelledImages | None,
     *,
     version: int | None,
     unknown_labels: UnknownLabels,
@@ -74,11 +74,11 @@ def evaluate(
     params = {} if version is None else {"version": version}
     if queries is None:
         return _evaluation_from_json(connection.send("POST", path, params=params).json())
-    if not queries:
+    parts = labelled_parts(queries)
+    if not parts.n_images:
         raise InvalidRequest("there are no images to evaluate on")
-    data = {"labels": [label for label, _ in queries], "unknown_labels": unknown_labels}
-    files = file_parts([source for _, source in queries])
-    answer = connection.send("POST", path, params=params, data=data, files=files, wait_s=len(queries))
+    data = {"labels": parts.labels, "unknown_labels": unknown_labels}
+    answer = connection.send("POST", path, params=params, data=data, files=parts.files, wait_s=parts.n_images)
     return _evaluation_from_json(answer.json())
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,9 @@ class ImageSource:
 
 Image: TypeAlias = bytes | str | os.PathLike[str] | ImageSource
 LabelledImage: TypeAlias = tuple[str, Image]
-LabelledImages: TypeAlias = Mapping[str, Iterable[Image]] | Iterable[LabelledImage]
+LabelledImages: TypeAlias = Mapping[str, Iterable[Image]] | Iterable[LabelledImage] | str | os.PathLike[str]
+"""Images by label, (label, image) pairs, or the path of a zip with a folder for each class: what the page saves, with
+the groups and the classes left out that are told by its `handful.json`."""
 
 
 Prior: TypeAlias = Literal["balanced", "support"] | Mapping[str, float]
@@ -104,43 +107,79 @@ def image_source(image: Image) -> ImageSource:
     return ImageSource(name, path.stat().st_size, lambda: path.open("rb"))
 
 
-def labelled_sources(examples: LabelledImages) -> list[tuple[str, ImageSource]]:
-    """Each image with its label, in the given order.
+@dataclass(frozen=True, slots=True)
+class LabelledParts:
+    """Labelled images as parts of a form.
+
+    Attributes:
+        labels: one for each of the files; empty where the files are one archive.
+        n_images: how many there are, or files in the archive.
+    """
+
+    labels: list[str]
+    files: list[tuple[str, tuple[str, io.RawIOBase]]]
+    n_images: int
+
+
+def labelled_parts(examples: LabelledImages) -> LabelledParts:
+    """Each image with its label, in the given order, or an archive that says them itself.
 
     Raises:
         InvalidRequest: a path is not a file that can be read, or a label is no text.
     """
+    if isinstance(examples, str | os.PathLike):
+        return _archive_parts(image_source(examples))
     if isinstance(examples, Mapping):
         pairs: Iterable[LabelledImage] = [(label, image) for label, images in examples.items() for image in images]
     else:
         pairs = examples
-    return [(_checked(label), image_source(image)) for label, image in pairs]
+    labelled = [(_checked(label), image_source(image)) for label, image in pairs]
+    return LabelledParts([label for label, _ in labelled], file_parts([each for _, each in labelled]), len(labelled))
+
+
+def _archive_parts(source: ImageSource) -> LabelledParts:
+    try:
+        with source.open() as file, zipfile.ZipFile(file) as archive:
+            n_images = len(archive.namelist())
+    except zipfile.BadZipFile:
+        raise InvalidRequest(f"{source.name} is no zip; give images by label, or the path of a zip of them") from None
+    return LabelledParts([], [("archive", (source.name or "archive.zip", _SentFile(source)))], n_images)
 
 
 def send_labelled(  # noqa: PLR0913  # what a form and its request have
     connection: Connection,
     path: str,
-    labelled: Sequence[tuple[str, ImageSource]],
+    examples: LabelledImages,
     *,
     fields: Mapping[str, Any] | None = None,
     groups: Sequence[str | None] | None = None,
-    wait_s: float,
+    wait_s: float = 0.0,
     key: str | None,
 ) -> dict[str, Any]:
     """The answer to a form of labelled images and other fields; made once, see `Connection.make`.
 
+    Args:
+        connection: to the service.
+        path: of the address.
+        examples: the images.
+        fields: those that are not None are sent.
+        groups: one for each image, or None.
+        wait_s: what the fields ask the service to wait; an image may take a second more.
+        key: idempotency key.
+
     Raises:
         InvalidRequest: there is no image, or not one group for each.
     """
-    if not labelled:
+    parts = labelled_parts(examples)
+    if not parts.n_images:
         raise InvalidRequest("there are no images to send")
-    data = given(dict(fields or {})) | {"labels": [label for label, _ in labelled]}
+    data = given(dict(fields or {})) | {"labels": parts.labels}
     if groups is not None:
-        if len(groups) != len(labelled):
-            raise InvalidRequest(f"{len(labelled)} images but {len(groups)} groups; give one for each, or None")
+        if len(groups) != len(parts.labels):
+            raise InvalidRequest(f"{len(parts.labels)} images but {len(groups)} groups; give one for each, or None")
         data["groups"] = [group or "" for group in groups]
-    files = file_parts([source for _, source in labelled])
-    answer: dict[str, Any] = connection.make(path, key=key, data=data, files=files, wait_s=wait_s).json()
+    wait_s += parts.n_images
+    answer: dict[str, Any] = connection.make(path, key=key, data=data, files=parts.files, wait_s=wait_s).json()
     return answer
 
 

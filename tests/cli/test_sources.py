@@ -1,5 +1,6 @@
 """Finding images on the disk."""
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from service.cli.sources import image_paths, labelled_images
 from service.client import ImageSource
-from service.errors import InvalidRequest, InvalidSupportSet
+from service.errors import InvalidRequest, InvalidSupportSet, ServiceError
 
 FILES = {
     "mugs/whole/1.jpg": b"w1",
@@ -29,6 +30,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "mugs"
 
 
+def zipped(folder: Path, files: dict[str, str]) -> Path:
+    with zipfile.ZipFile(folder / "saved.zip", "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return folder / "saved.zip"
+
+
 def read(source: ImageSource) -> bytes:
     with source.open() as file:
         return file.read()
@@ -36,7 +44,7 @@ def read(source: ImageSource) -> bytes:
 
 def test_the_label_of_an_image_is_the_name_of_its_folder(folder: Path) -> None:
     images, _ = labelled_images(folder)
-    assert [(label, source.name, read(source)) for label, source in images] == [
+    assert [(image.label, image.source.name, read(image.source)) for image in images] == [
         ("chipped", "1.jpg", b"c1"),
         ("whole", "1.jpg", b"w1"),
         ("whole", "2.PNG", b"w2"),
@@ -54,25 +62,45 @@ def test_a_zip_is_read_like_the_folder_it_was_made_of(folder: Path, tmp_path: Pa
             archive.write(file, file.relative_to(folder))
     from_zip, others = labelled_images(tmp_path / "mugs.zip")
     from_folder, others_in_folder = labelled_images(folder)
-    assert [(label, source.name, source.size_bytes, read(source)) for label, source in from_zip] == [
-        (label, source.name, source.size_bytes, read(source)) for label, source in from_folder
+    assert [(image.path, image.source.size_bytes, read(image.source)) for image in from_zip] == [
+        (image.path, image.source.size_bytes, read(image.source)) for image in from_folder
     ]
     assert sorted(others) == sorted(others_in_folder)
 
 
-def test_a_zip_that_says_more_than_its_folders_is_refused_and_told_who_reads_it(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "saved.zip", "w") as archive:
-        archive.writestr("a_b/1.png", b"x")
-        archive.writestr("handful.json", "{}")
-    with pytest.raises(InvalidRequest, match="only the page and the API read"):
-        labelled_images(tmp_path / "saved.zip")
+@pytest.mark.parametrize("base", ["", "saved/letters/"])
+def test_a_manifest_tells_labels_groups_and_what_is_left_out(tmp_path: Path, base: str) -> None:
+    manifest = {
+        "classes": [{"folder": "a_b", "label": "a/b"}, {"folder": "c", "label": "c", "is_left_out": True}],
+        "groups": {"a_b/1.png": "burst"},
+    }
+    path = zipped(
+        tmp_path, {f"{base}a_b/1.png": "x", f"{base}c/2.png": "y", f"{base}handful.json": json.dumps(manifest)}
+    )
+    images, others = labelled_images(path)
+    told = [(image.label, image.source.name, image.group, image.is_left_out) for image in images]
+    assert told == [("a/b", "1.png", "burst", False), ("c", "2.png", None, True)]
+    assert others == []
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"a/1.png": "x", "handful.json": "[]"}, "not one that Handful wrote"),
+        ({"a/1.png": "x", "handful.json": "{}", "a/handful.json": "{}"}, "2 files handful.json"),
+        ({"a/1.png": "x", "handful.json": " " * (2**22 + 1)}, "more than 4194304 bytes"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(tmp_path: Path, files: dict[str, str], says: str) -> None:
+    with pytest.raises(ServiceError, match=says):
+        labelled_images(zipped(tmp_path, files))
 
 
 def test_labels_are_composed_characters(tmp_path: Path) -> None:
     (tmp_path / "cafe\u0301").mkdir()
     (tmp_path / "cafe\u0301" / "1.jpg").write_bytes(b"x")
     images, _ = labelled_images(tmp_path)
-    assert images[0][0] == "caf\u00e9"
+    assert images[0].label == "caf\u00e9"
 
 
 def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:

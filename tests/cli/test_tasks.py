@@ -14,6 +14,7 @@ from PIL import Image
 from service.cli.uploads import told_if_half_made
 from service.client import Client
 from tests.cli.conftest import Handful, Ran
+from tests.image_factories import saved_zip
 
 GREYS = {"dark": 0, "light": 255}
 
@@ -57,6 +58,15 @@ def test_a_folder_becomes_a_ready_task(remote: Handful, name: str, folder: Path)
     assert (task["state"], task["current_version"]) == ("ready", 1)
     assert [(each["label"], each["n_examples"]) for each in task["classes"]] == [("dark", 3), ("light", 3)]
     assert task["metadata"] == {"line": "3"}
+
+
+def test_a_zip_that_the_page_saved_becomes_the_task_that_it_was(remote: Handful, name: str, tmp_path: Path) -> None:
+    saved = saved_zip(tmp_path)
+    task = create(remote, name, saved)
+    classes = [(each["label"], each["n_examples"], each["is_left_out"]) for each in task["classes"]]
+    assert classes == [("dark/grey", 1, False), ("light", 1, False), ("odd", 1, True)]
+    assert "3 of 3 images are there already" in remote("tasks", "add", name, "--from", saved).err
+    assert remote("tasks", "evaluate", name, saved, "--count-unknown").code == 0
 
 
 def test_a_task_answers_for_files_and_folders(remote: Handful, name: str, folder: Path) -> None:

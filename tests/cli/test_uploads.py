@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from service.cli.sources import FoundImage
 from service.cli.uploads import check_support_set, send_accepted
 from service.client import Limits
 from service.client.uploads import image_source
@@ -54,10 +55,15 @@ def test_a_refusal_that_names_no_item_is_never_skipped() -> None:
 
 def test_one_class_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(InvalidSupportSet, match="found 1 class folder, a task has 2 to 100"):
-        check_support_set([("whole", IMAGE)], Limits())
+        check_support_set([FoundImage("whole", IMAGE)], Limits())
+
+
+def test_a_class_that_is_left_out_does_not_count() -> None:
+    with pytest.raises(InvalidSupportSet, match="found 1 class folder"):
+        check_support_set([FoundImage("whole", IMAGE), FoundImage("other", IMAGE, is_left_out=True)], Limits())
 
 
 def test_too_many_images_are_refused_before_anything_is_sent() -> None:
-    images = [(f"class {number % 2}", IMAGE) for number in range(5)]
+    images = [FoundImage(f"class {number % 2}", IMAGE) for number in range(5)]
     with pytest.raises(InvalidSupportSet, match="found 5 images, a task has at most 4"):
         check_support_set(images, Limits(support_images=4))

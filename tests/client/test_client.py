@@ -1,6 +1,7 @@
 """The client against a running service."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -15,7 +16,7 @@ from service.errors import (
     UploadRejected,
     VersionNotFound,
 )
-from tests.image_factories import encoded
+from tests.image_factories import encoded, saved_zip
 
 DARK, LIGHT = (encoded(Image.new("L", (16, 16), grey), "PNG") for grey in (0, 255))
 GREYISH = [encoded(Image.new("L", (16, 16), grey), "PNG") for grey in (40, 220)]
@@ -36,6 +37,17 @@ def task(client: Client) -> Task:
 def test_a_task_is_ready_in_one_call(task: Task) -> None:
     assert (task.state, task.base_model, task.current_version) == ("ready", "toy", 1)
     assert [(item.label, item.n_examples) for item in task.classes] == [("dark", 1), ("light", 1)]
+
+
+def test_a_zip_is_sent_as_it_is_and_its_manifest_counts(client: Client, tmp_path: Path) -> None:
+    saved = saved_zip(tmp_path)
+    task = client.create_task("saved", saved, base_model="toy", wait_s=60)
+    assert task.state == "ready"
+    classes = [(item.label, item.n_examples, item.is_left_out) for item in task.classes]
+    assert classes == [("dark/grey", 1, False), ("light", 1, False), ("odd", 1, True)]
+    assert [item.group for item in client.examples(task)] == ["burst", None, None]
+    assert len(client.add_examples(task, str(saved))) == 3
+    assert client.evaluate(task, saved, unknown_labels="count").n_images == 2  # and one of another class
 
 
 def test_one_image_gets_one_answer(client: Client, task: Task) -> None:

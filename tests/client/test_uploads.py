@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.client import Client, ImageSource
-from service.client.uploads import PART_OVERHEAD_BYTES, batches, image_source, labelled_sources
+from service.client.uploads import PART_OVERHEAD_BYTES, batches, image_source, labelled_parts
 from service.errors import InvalidRequest
 
 TASK_ID = "0193b0a0-0000-7000-8000-000000000000"
@@ -101,13 +101,21 @@ def test_an_upload_without_images_is_refused(client: Client) -> None:
 
 
 def test_labels_and_images_keep_the_order_given() -> None:
-    pairs = labelled_sources([("b", b"1"), ("a", b"22"), ("b", b"333")])
-    assert [(label, source.size_bytes) for label, source in pairs] == [("b", 1), ("a", 2), ("b", 3)]
+    parts = labelled_parts([("b", b"1"), ("a", b"22"), ("b", b"333")])
+    assert parts.labels == ["b", "a", "b"]
+    assert [file.read() for _, (_, file) in parts.files] == [b"1", b"22", b"333"]
 
 
 def test_images_by_label_are_the_same_as_pairs() -> None:
-    pairs = labelled_sources({"a": [b"1", b"22"], "b": [b"333"]})
-    assert [(label, source.size_bytes) for label, source in pairs] == [("a", 1), ("a", 2), ("b", 3)]
+    parts = labelled_parts({"a": [b"1", b"22"], "b": [b"333"]})
+    assert parts.labels == ["a", "a", "b"]
+    assert [file.read() for _, (_, file) in parts.files] == [b"1", b"22", b"333"]
+
+
+def test_a_path_instead_of_images_is_a_zip(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"image bytes")
+    with pytest.raises(InvalidRequest, match=r"a\.png is no zip"):
+        labelled_parts(tmp_path / "a.png")
 
 
 def test_bytes_have_no_name() -> None:
