@@ -14,8 +14,10 @@ from service.cli.learning import decoder
 from service.cli.output import say
 
 if TYPE_CHECKING:
-    from service.metalearning.datasets import Dataset, Pick
-    from service.metalearning.photo import Domain
+    from service.metalearning.datasets import Dataset, Decode, Pick
+    from service.metalearning.ensemble import Ensemble
+    from service.metalearning.header import InputFormat, PixelScaling
+    from service.metalearning.projection import Domain
 
 IMAGES_OF_A_CLASS = 15
 """Of a class of Tiny-ImageNet."""
@@ -31,12 +33,16 @@ def make(
     """Learn the projection from training classes of Tiny-ImageNet and Omniglot and write the checkpoint."""
     import torch  # noqa: PLC0415  # slow to import
 
-    from service.metalearning.photo import domains_from_file, domains_to_file, make_photo  # noqa: PLC0415
+    from service.metalearning.photo import INPUT, SCALING, make_photo, photo_backbone  # noqa: PLC0415
+    from service.metalearning.projection import domains_from_file, domains_to_file  # noqa: PLC0415
     from service.metalearning.serialization import save_base_model  # noqa: PLC0415
 
     with torch.inference_mode():
         is_kept = features is not None and features.exists()
-        domains = domains_from_file(features) if features and is_kept else read_domains(data)
+        if features and is_kept:
+            domains = domains_from_file(features)
+        else:
+            domains = read_domains(data, photo_backbone()[0], INPUT, SCALING)
         if features is not None and not is_kept:
             domains_to_file(features, domains)
         network, header = make_photo(domains)
@@ -44,40 +50,39 @@ def make(
     typer.echo(out)
 
 
-def read_domains(data: Path) -> "dict[str, Domain]":
+def read_domains(
+    data: Path, backbone: "Ensemble", wanted: "InputFormat", scaling: "PixelScaling"
+) -> "dict[str, Domain]":
     """What the members say of the training classes."""
-    from service.metalearning.photo import PHOTOGRAPHS, photo_backbone, seen_by_members  # noqa: PLC0415
+    from service.metalearning.projection import PHOTOGRAPHS, seen_by_members  # noqa: PLC0415
 
-    backbone, _ = photo_backbone()
     domains = {}
     for name, read in ((PHOTOGRAPHS, _photographs), ("drawings", _drawings)):
-        dataset = read(data)
+        dataset = read(data, decoder(wanted))
         say(f"{name}: {len(dataset.images)} images of {dataset.n_classes} classes")
-        domains[name] = seen_by_members(backbone, dataset)
+        domains[name] = seen_by_members(backbone, dataset, scaling)
     return domains
 
 
-def _photographs(data: Path) -> "Dataset":
+def _photographs(data: Path, decode: "Decode") -> "Dataset":
     from service.metalearning.datasets import read_class_folders  # noqa: PLC0415
-    from service.metalearning.photo import INPUT  # noqa: PLC0415
 
     pick = first_of_each(IMAGES_OF_A_CLASS, lambda folder: folder.startswith("train/"))
-    return read_class_folders(data / "tiny_imagenet.zip", decoder(INPUT), name="tiny-imagenet", pick=pick)
+    return read_class_folders(data / "tiny_imagenet.zip", decode, name="tiny-imagenet", pick=pick)
 
 
-def _drawings(data: Path) -> "Dataset":
+def _drawings(data: Path, decode: "Decode") -> "Dataset":
     """Drawings of characters drawn by lot from the training split."""
     import torch  # noqa: PLC0415
 
     from service.metalearning.datasets import omniglot_characters, read_folders  # noqa: PLC0415
-    from service.metalearning.photo import INPUT  # noqa: PLC0415
 
     characters = sorted(omniglot_characters(data, "train"))
     lot = torch.randperm(len(characters), generator=torch.Generator().manual_seed(0))[:CHARACTERS]
     chosen = {characters[index] for index in lot.tolist()}
     archives = [data / "images_background.zip", data / "images_evaluation.zip"]
     pick = first_of_each(DRAWINGS_OF_A_CHARACTER, chosen.__contains__)
-    return read_folders(archives, decoder(INPUT), name="omniglot", pick=pick)
+    return read_folders(archives, decode, name="omniglot", pick=pick)
 
 
 def first_of_each(n_images: int, is_wanted: "Callable[[str], bool]") -> "Pick":

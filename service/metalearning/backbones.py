@@ -120,14 +120,14 @@ def build_backbone(spec: BackboneSpec) -> nn.Module:
 
 
 def efficientnet_lite(**arguments: Setting) -> nn.Module:
-    """The frozen photograph backbone; its module is loaded on first use, because torchvision is slow to import."""
+    """One frozen EfficientNet-Lite; its module is loaded on first use."""
     backbone: nn.Module = import_module("service.metalearning.efficientnet").EfficientNetLite(**arguments)
     return backbone
 
 
 def efficientnet_ensemble(**arguments: Setting) -> nn.Module:
     """Several of them as one, loaded on first use too."""
-    backbone: nn.Module = import_module("service.metalearning.ensemble").EfficientNetEnsemble(**arguments)
+    backbone: nn.Module = import_module("service.metalearning.efficientnet").efficientnet_ensemble(**arguments)
     return backbone
 
 

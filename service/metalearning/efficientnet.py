@@ -16,7 +16,7 @@ import io
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from itertools import pairwise
-from math import ceil, sqrt
+from math import ceil
 from pathlib import Path
 
 import torch
@@ -25,7 +25,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from service.errors import CheckpointError
+from service.metalearning.ensemble import Ensemble
 from service.metalearning.episodes import Images
+from service.metalearning.members import Member
 
 WEIGHTS_SHA256 = {
     0: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
@@ -52,11 +54,8 @@ _CPU_SLICE_IMAGES = 2
 12 ms from four on."""
 
 
-class EfficientNetLite(nn.Module):
+class EfficientNetLite(Member):
     """Images scaled by (x - 127) / 128 to 1,280 features of unit length, or more with `last_block`.
-
-    The weights are frozen; `centre` is the mean of the pooled features over images of no task's, zero until
-    a checkpoint sets it.
 
     Args:
         variant: 0, 1 or 2.
@@ -69,31 +68,18 @@ class EfficientNetLite(nn.Module):
     """
 
     def __init__(self, *, variant: int, weights_sha256: str, last_block: bool = False) -> None:
-        super().__init__()
         if variant not in _SCALES:
             raise CheckpointError(f"EfficientNet-Lite{variant} is not one of Lite0 to Lite{max(_SCALES)}")
+        n_last = _stage_channels(variant)[-1]
+        super().__init__([_TOP_CHANNELS, n_last] if last_block else [_TOP_CHANNELS])
         self.stem = SameConv(3, _STEM_CHANNELS, kernel=3, stride=2)
         self.blocks = nn.Sequential(*_blocks(variant))
-        n_last = _stage_channels(variant)[-1]
         self.top = SameConv(n_last, _TOP_CHANNELS, kernel=1)
-        self.parts = [_TOP_CHANNELS, n_last] if last_block else [_TOP_CHANNELS]
-        self.n_features = sum(self.parts)
         folded = _folded(_packaged_weights(variant, weights_sha256), n_blocks=len(self.blocks))
-        self.load_state_dict(folded)
+        self.load_state_dict({**folded, "centre": self.centre})
         self.packaged_state = frozenset(folded)
-        self.register_buffer("centre", torch.zeros(self.n_features))
-        self.centre: Tensor
         self.requires_grad_(requires_grad=False)
         self.to(memory_format=torch.channels_last)
-
-    def forward(self, images: Images) -> Float[Tensor, "n n_features"]:
-        """Centred features of unit length."""
-        return self.standardised(self.pooled(images))
-
-    def standardised(self, pooled: Float[Tensor, "n n_features"]) -> Float[Tensor, "n n_features"]:
-        """What `pooled` gave, centred and of unit length, each part with the same share of it."""
-        parts: tuple[Tensor, ...] = torch.split(pooled - self.centre, self.parts, dim=-1)
-        return torch.cat([F.normalize(part, dim=-1) for part in parts], dim=-1) / sqrt(len(parts))
 
     def pooled(self, images: Images) -> Float[Tensor, "n n_features"]:
         """Features as the ImageNet classifier saw them, then those of the last block."""
@@ -108,6 +94,28 @@ class EfficientNetLite(nn.Module):
         last: Tensor = self.blocks(self.stem(images))
         maps: tuple[Tensor, ...] = (self.top(last), last)  # (n, channels, side / 32, side / 32)
         return torch.cat([of_part.mean(dim=(2, 3)) for of_part in maps[: len(self.parts)]], dim=-1)
+
+
+def efficientnet_ensemble(*, variants: str, sides_px: str, weights_sha256: str, rank: int) -> Ensemble:
+    """Several variants as one backbone, each with its last block.
+
+    Args:
+        variants: the members, such as `2,1,0`.
+        sides_px: at what side each sees the image, in the same order; the largest is that of the images.
+        weights_sha256: what the file of each one's weights package must have.
+        rank: how many directions of the features are shortened.
+
+    Raises:
+        CheckpointError: the arguments do not fit each other, or a member cannot be built.
+    """
+    columns = [text.split(",") for text in (variants, sides_px, weights_sha256)]
+    if len({len(column) for column in columns}) > 1:
+        raise CheckpointError(f"{variants!r}, {sides_px!r} and {weights_sha256!r} are not of one length")
+    members = [
+        EfficientNetLite(variant=int(variant), weights_sha256=digest, last_block=True)
+        for variant, _, digest in zip(*columns, strict=True)
+    ]
+    return Ensemble(members, sides_px=[int(side) for side in columns[1]], rank=rank)
 
 
 class SameConv(nn.Conv2d):

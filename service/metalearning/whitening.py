@@ -17,17 +17,26 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from service.errors import DatasetError
+
 Features = Float[Tensor, "n n_features"]
 Covariance = Float[Tensor, "n_features n_features"]
 
 
 def covariance_within(features: Features, labels: Int[Tensor, " n"]) -> Covariance:
-    """The covariance of the features around their class means, with trace one."""
+    """The covariance of the features around their class means, with trace one.
+
+    Raises:
+        DatasetError: no class has two images that differ.
+    """
     counts = torch.bincount(labels)
     sums = torch.zeros(len(counts), features.shape[1]).index_add_(0, labels, features)
     residuals = features - (sums / counts.clamp(min=1)[:, None])[labels]
     scatter = residuals.T @ residuals
-    return scatter / scatter.trace()
+    trace = scatter.trace()
+    if trace <= 0:
+        raise DatasetError("no class has two images that differ, so what differs within classes cannot be learned")
+    return scatter / trace
 
 
 def whitening(

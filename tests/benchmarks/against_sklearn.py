@@ -36,7 +36,7 @@ from torch.nn import functional as F
 
 from service.imaging import decode
 from service.metalearning.calibration import Calibration
-from service.metalearning.ensemble import EfficientNetEnsemble
+from service.metalearning.ensemble import Ensemble
 from service.metalearning.learners.base import TaskParameters
 from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.preprocessing import scaled
@@ -92,7 +92,7 @@ class ScikitLearn:
         return {"head.weight": weight, "head.bias": bias}
 
 
-def read_pooled(base: BaseModel, backbone: EfficientNetEnsemble, data: Path) -> Pooled:
+def read_pooled(base: BaseModel, backbone: Ensemble, data: Path) -> Pooled:
     """Every photograph of Grocery through the networks."""
     rows: list[list[Tensor]] = []
     kinds: dict[str, int] = {}
@@ -109,14 +109,14 @@ def read_pooled(base: BaseModel, backbone: EfficientNetEnsemble, data: Path) -> 
     return Pooled(members, torch.tensor(labels), torch.tensor(uses))
 
 
-def columns(base: BaseModel, backbone: EfficientNetEnsemble, pooled: Pooled) -> dict[str, Column]:
+def columns(base: BaseModel, backbone: Ensemble, pooled: Pooled) -> dict[str, Column]:
     """The three ways, with the features that each takes."""
     learner = base.learner(base.header.default_learner)
     assert isinstance(learner, HeadLearner)
     tops = [F.normalize(part[:, :TOP_FEATURES], dim=1) for part in pooled.members]
     plain = [
         F.normalize(part, dim=1)
-        for member, lite in zip(pooled.members, backbone.lites, strict=True)
+        for member, lite in zip(pooled.members, backbone.networks, strict=True)
         for part in torch.split(member, lite.parts, dim=1)
     ]
     learned = backbone.projected(backbone.joined(pooled.members))
@@ -178,11 +178,11 @@ def _drawn(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
     return rows[torch.randperm(len(rows), generator=generator)[:n]]
 
 
-def _kept(base: BaseModel, backbone: EfficientNetEnsemble, data: Path, file: Path | None) -> Pooled:
+def _kept(base: BaseModel, backbone: Ensemble, data: Path, file: Path | None) -> Pooled:
     """The pooled features, kept in a file if one is named."""
     if file is not None and file.exists():
         tensors = safetensors.torch.load_file(file)
-        members = tuple(tensors[f"members.{index}"].float() for index in range(len(backbone.lites)))
+        members = tuple(tensors[f"members.{index}"].float() for index in range(len(backbone.networks)))
         return Pooled(members, tensors["kind"], tensors["is_query"])
     pooled = read_pooled(base, backbone, data)
     if file is not None:
@@ -269,7 +269,7 @@ def main() -> None:
     torch.set_num_threads(1)
     base = load_base_model(PHOTO)
     backbone = base.network.backbone
-    assert isinstance(backbone, EfficientNetEnsemble)
+    assert isinstance(backbone, Ensemble)
     with torch.inference_mode():
         ways = columns(base, backbone, _kept(base, backbone, arguments.data, arguments.pooled))
         print(f"| | {' | '.join(ways)} | difference |\n|---|{'---|' * (len(ways) + 1)}", flush=True)

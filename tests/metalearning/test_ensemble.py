@@ -6,20 +6,20 @@ from torch.nn import functional as F
 
 from service.errors import CheckpointError
 from service.metalearning.backbones import build_backbone
-from service.metalearning.efficientnet import WEIGHTS_SHA256, EfficientNetLite
-from service.metalearning.ensemble import EfficientNetEnsemble, shrinking
+from service.metalearning.efficientnet import WEIGHTS_SHA256, EfficientNetLite, efficientnet_ensemble
+from service.metalearning.ensemble import Ensemble, shrinking
 from service.metalearning.header import BackboneSpec, Setting
 
 
 @pytest.fixture(scope="module")
-def ensemble() -> EfficientNetEnsemble:
+def ensemble() -> Ensemble:
     """Lite1 and Lite0 at sides of their own."""
     digests = f"{WEIGHTS_SHA256[1]},{WEIGHTS_SHA256[0]}"
-    return EfficientNetEnsemble(variants="1,0", sides_px="64,32", weights_sha256=digests, rank=2)
+    return efficientnet_ensemble(variants="1,0", sides_px="64,32", weights_sha256=digests, rank=2)
 
 
 def test_without_directions_the_features_are_those_of_the_members(
-    ensemble: EfficientNetEnsemble, generator: torch.Generator
+    ensemble: Ensemble, generator: torch.Generator
 ) -> None:
     images = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
     first = EfficientNetLite(variant=1, weights_sha256=WEIGHTS_SHA256[1], last_block=True)
@@ -29,7 +29,7 @@ def test_without_directions_the_features_are_those_of_the_members(
     torch.testing.assert_close(ensemble(images), expected)
 
 
-def test_a_direction_is_shortened_by_its_share(ensemble: EfficientNetEnsemble) -> None:
+def test_a_direction_is_shortened_by_its_share(ensemble: Ensemble) -> None:
     features = torch.zeros(1, ensemble.n_features)
     features[0, :3] = torch.tensor([2.0, 3.0, 4.0])
     ensemble.directions[0, 0], ensemble.directions[1, 1] = 1, 1
@@ -40,7 +40,7 @@ def test_a_direction_is_shortened_by_its_share(ensemble: EfficientNetEnsemble) -
     assert projected[0, :3].tolist() == pytest.approx([1 / 17**0.5, 0, 4 / 17**0.5])
 
 
-def test_only_what_was_learned_is_saved(ensemble: EfficientNetEnsemble) -> None:
+def test_only_what_was_learned_is_saved(ensemble: Ensemble) -> None:
     assert ensemble.state_dict().keys() - ensemble.packaged_state == {
         "directions",
         "shortening",
