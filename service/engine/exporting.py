@@ -1,7 +1,8 @@
 """Task models as ONNX files, each made by a process of its own.
 
 Why not the worker: tracing a base model takes seconds in which no prediction could pass, and memory that the worker
-would keep. The trace is kept as an artifact, so that the next export of a task of this base model takes less than one.
+would keep. The trace is kept on the disk (`templates.py`), so that the next export of a task of this base model takes
+less than one.
 """
 
 import asyncio
@@ -31,11 +32,13 @@ class ExportJob:
     """One task model to export.
 
     Attributes:
+        base_model: digest of its file.
         artifact: digest of the task parameters.
         metadata: goes into the file.
     """
 
     base_model_file: Path
+    base_model: str
     artifact: str
     metadata: Mapping[str, str]
 
@@ -53,7 +56,6 @@ class Exporter:
         self._deadline_s = deadline_s
         self._turn = asyncio.Semaphore(1)
         self._waiting = 0
-        self._templates: dict[Path, dict[str, str]] = {}  # base model file -> kind -> digest; the sweep may take them
 
     async def export(self, job: ExportJob) -> str:
         """The digest of the ONNX file, which is stored like any artifact.
@@ -62,7 +64,7 @@ class Exporter:
             EngineBusy: too many exports wait.
             DeadlineExceeded: it was not done in time.
             WorkerDied: the process was killed, as for its memory.
-            ArtifactError, CheckpointError: the task model or its base model cannot be used.
+            ArtifactError, CheckpointError, BaseModelGone: the task model or its base model cannot be used.
         """
         if self._waiting >= MOST_WAITING:
             raise EngineBusy(f"{self._waiting} exports are waiting, which is the most; try again later")
@@ -78,9 +80,9 @@ class Exporter:
     async def _exported(self, job: ExportJob) -> str:
         asked = {
             "base_model_file": str(job.base_model_file.absolute()),
+            "base_model": job.base_model,
             "artifacts_root": str(self._artifacts_root.absolute()),
             "artifact": job.artifact,
-            "templates": self._templates.get(job.base_model_file, {}),
             "metadata": dict(job.metadata),
             "deadline_s": ceil(self._deadline_s),
         }
@@ -93,7 +95,6 @@ class Exporter:
             raise WorkerDied("the export was ended before it was done; the log says why") from None
         if "digest" not in answer:
             raise error_from(answer)
-        self._templates.setdefault(job.base_model_file, {})[answer["kind"]] = answer["template"]
         return str(answer["digest"])
 
 

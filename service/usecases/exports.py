@@ -85,7 +85,7 @@ class Exports:
                 return await asyncio.to_thread(self._artifacts.get, self._made[key])
             except ArtifactMissing:
                 del self._made[key]
-        digest = await self._exporter.export(ExportJob(card.path, artifact, metadata))
+        digest = await self._exporter.export(ExportJob(card.path, card.digest, artifact, metadata))
         self._made[key] = digest
         if len(self._made) > _MOST_KNOWN:
             self._made.popitem(last=False)

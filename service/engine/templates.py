@@ -1,0 +1,65 @@
+"""Base models traced to ONNX templates, on the disk: each is traced once, however often the service is started.
+
+Why not artifacts: no row names them, so that a sweep would take them. They lie in a folder of their own beside the
+artifacts, which no sweep looks into. A name tells what the bytes were made from and, behind that, their own digest.
+"""
+
+import hashlib
+import logging
+import os
+import uuid
+from importlib.metadata import version as release_of
+from pathlib import Path
+
+FOLDER = "templates"
+MOST_KEPT = 8
+"""Of `photo` one has 51 MB; there are two for each base model, with and without an unknown score."""
+
+_log = logging.getLogger(__name__)
+
+
+def template_key(base_model: str, kind: str) -> str:
+    """The name of what a base model, named by its digest, is traced to by this release."""
+    made_from = [base_model, kind, release_of("handful"), release_of("torch")]
+    return hashlib.sha256("\n".join(made_from).encode()).hexdigest()
+
+
+class Templates:
+    """The templates in a folder; any number of processes may share it."""
+
+    def __init__(self, artifacts_root: Path) -> None:
+        self._folder = artifacts_root / FOLDER
+
+    def get(self, key: str) -> bytes | None:
+        """The template, if it was kept and is whole; it counts as just used."""
+        for path in self._folder.glob(f"{key}-*.onnx"):
+            try:
+                data = path.read_bytes()
+                os.utime(path)
+            except OSError:  # another process put it away
+                continue
+            if path.name == _name(key, data):
+                return data
+            _log.warning("the template %s is damaged and is made again", path)
+        return None
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep a template, and of all those used last; where that fails it is only made again."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            temporary = self._folder / f"{uuid.uuid4().hex}.tmp"
+            temporary.write_bytes(data)
+            temporary.replace(self._folder / _name(key, data))
+            self._put_away()
+        except OSError as error:
+            _log.warning("a template is not kept: %s", error)
+
+    def _put_away(self) -> None:
+        """Remove what was not used for longest, and with it in time what a killed process left half-written."""
+        by_use = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in by_use[MOST_KEPT:]:
+            path.unlink(missing_ok=True)
+
+
+def _name(key: str, data: bytes) -> str:
+    return f"{key}-{hashlib.sha256(data).hexdigest()}.onnx"

@@ -1,0 +1,45 @@
+"""Templates on the disk: found again, never wrong, never many."""
+
+import os
+from pathlib import Path
+
+from service.engine.templates import FOLDER, MOST_KEPT, Templates, template_key
+
+KEY = template_key("0" * 64, "plain")
+
+
+def test_a_template_is_found_again_by_whoever_shares_the_folder(tmp_path: Path) -> None:
+    Templates(tmp_path).put(KEY, b"traced")
+    assert Templates(tmp_path).get(KEY) == b"traced"
+
+
+def test_a_template_is_of_one_base_model_and_one_kind(tmp_path: Path) -> None:
+    Templates(tmp_path).put(KEY, b"traced")
+    assert Templates(tmp_path).get(template_key("1" * 64, "plain")) is None
+    assert Templates(tmp_path).get(template_key("0" * 64, "with unknown")) is None
+
+
+def test_a_damaged_template_is_none(tmp_path: Path) -> None:
+    Templates(tmp_path).put(KEY, b"traced")
+    (path,) = (tmp_path / FOLDER).iterdir()
+    path.write_bytes(b"traded")
+    assert Templates(tmp_path).get(KEY) is None
+
+
+def test_those_that_were_used_last_are_kept(tmp_path: Path) -> None:
+    templates = Templates(tmp_path)
+    keys = [template_key("0" * 64, str(number)) for number in range(MOST_KEPT + 1)]
+    for place, key in enumerate(keys[:-1]):
+        templates.put(key, key.encode())
+        (path,) = (tmp_path / FOLDER).glob(f"{key}-*")
+        os.utime(path, (place, place))
+    assert templates.get(keys[0]) is not None  # used just now, so that the second is the oldest
+    templates.put(keys[-1], b"one more")
+    kept = [key for key in keys if templates.get(key) is not None]
+    assert kept == [keys[0], *keys[2:]]
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).write_bytes(b"a file")
+    Templates(tmp_path).put(KEY, b"traced")
+    assert Templates(tmp_path).get(KEY) is None
