@@ -226,7 +226,7 @@ class Unavailable(ServiceError):
 
 
 class EngineBusy(Unavailable):
-    """The worker's queue is full; try again after a pause."""
+    """The service has as much to do as it takes on; try again after a pause."""
 
 
 class WorkerDied(Unavailable):

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import ConfigurationError
-from service.usecases.limits import Limits
+from service.usecases.limits import DECODED_BYTES, Limits
 from service.usecases.texts import nearest_name
 
 PREFIX = "HANDFUL_"
@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     )
     max_pixels: int = Field(100_000_000, ge=1024, le=1_000_000_000, description="largest image: width times height")
     decodes_in_flight: int = Field(4, ge=1, le=256, description="images decoded at the same time; bounds memory")
+    decoded_bytes: int = Field(
+        DECODED_BYTES,
+        ge=MEBIBYTE,
+        le=1024 * GIBIBYTE,
+        description="decoded pixels in memory, each, of open uploads, open predictions, and adaptations",
+    )
     max_classes: int = Field(100, ge=2, le=10_000, description="most classes of a task")
     max_examples: int = Field(1000, ge=2, le=100_000, description="most support images of a task")
     max_predict_images: int = Field(64, ge=1, le=4096, description="most images of a prediction")
@@ -132,6 +138,7 @@ class Settings(BaseSettings):
             support_images=self.max_examples,
             prediction_images=self.max_predict_images,
             decodes_in_flight=self.decodes_in_flight,
+            decoded_bytes=self.decoded_bytes,
         )
 
     def check_access(self) -> None:

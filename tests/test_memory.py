@@ -1,5 +1,6 @@
 """What is too large is refused before it costs memory, in a process of its own whose memory is looked at."""
 
+import asyncio
 import io
 import struct
 import zipfile
@@ -9,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.api.toy_service import Parts, field, png
 from tests.engine.toy_tasks import save_toy_base_model
 from tests.running import Started, started
 
@@ -24,7 +26,7 @@ ARCHIVE = b'--X\r\nContent-Disposition: form-data; name="archive"; filename="a.z
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     folder = tmp_path_factory.mktemp("service")
     save_toy_base_model(folder / "toy.safetensors")
-    with started(folder, BASE_MODELS_DIR=".") as service:
+    with started(folder, BASE_MODELS_DIR=".", DECODED_BYTES=str(32 * MEBIBYTE)) as service:
         service.wait_until_ready()
         yield service
 
@@ -78,6 +80,31 @@ def test_an_archive_that_grows_a_thousandfold(service: Started) -> None:
     answer = sent(service, archive)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["code"] == "image-too-large"
+
+
+async def test_many_uploads_at_a_time_of_small_files_that_become_large_arrays(service: Started) -> None:
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        task = (await client.post("/v1/tasks", json={})).json()["id"]
+        asked = [client.build_request("POST", f"/v1/tasks/{task}/examples", files=images(100, n)) for n in range(8)]
+        for request in asked:
+            await request.aread()
+        answers = await asyncio.gather(*map(client.send, asked))
+    assert {answer.status_code for answer in answers} <= {201, 503}
+    assert answers[0].status_code == 201
+
+
+def test_an_upload_whose_arrays_are_larger_than_all_may_be(service: Started) -> None:
+    answer = httpx.post(f"{service.url}/v1/tasks", files=images(120, 0), timeout=60)
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/request-too-large")
+    assert "120 images take 36220800 bytes decoded" in answer.json()["detail"]
+
+
+def images(n_images: int, seed: int) -> Parts:
+    """The parts of a form: images of two classes, small as files, 151 kB each as what the shipped base models take."""
+    parts: Parts = []
+    for number in range(n_images):
+        parts += [("files", (f"{seed}-{number}.png", png(number % 4, seed=seed))), field("labels", str(number % 2))]
+    return parts
 
 
 def zipped(*entries: tuple[str, bytes]) -> bytes:

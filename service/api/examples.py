@@ -16,6 +16,7 @@ from service.api.uploads import read_examples
 from service.errors import (
     ArtifactDamaged,
     ArtifactMissing,
+    EngineBusy,
     ExampleNotFound,
     ExamplesNotKept,
     IdempotencyKeyReused,
@@ -62,6 +63,7 @@ router = APIRouter(prefix="/v1/tasks/{task}/examples", tags=["examples"])
             InvalidSupportSet,
             UploadRejected,
             UnsupportedMediaType,
+            EngineBusy,
             StorageFull,
         ),
     },

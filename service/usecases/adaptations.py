@@ -23,6 +23,7 @@ from service.persistence.orm import Version
 from service.persistence.records import Claim, FinishedAdaptation, Lease, StoredFeatures
 from service.persistence.versions import VersionRows
 from service.telemetry import log_failure
+from service.usecases.limits import DECODED_BYTES
 from service.usecases.reports import named_report
 from service.usecases.room import Room
 from service.usecases.serving import ServingVersions
@@ -36,10 +37,6 @@ _SHOWN_AS_QUEUED_S = 0.5
 _ROUND_END_S = 10.0
 """How long a round that is under way may take to end by itself, a few transactions on a machine however busy: cancelled
 in the middle of one, it would leave a connection behind."""
-
-PIXELS_BYTES = 512 * 2**20
-"""Pixels that adaptations hold while they wait and run: three of 1,000 photographs (144 MiB each), or 142 of 25. The
-others wait without any, and read them from what is stored when their turn comes."""
 
 _PROGRESS_S = 1.0
 """How often the progress of an adaptation is written: a transaction each."""
@@ -55,7 +52,8 @@ class Adaptations:
 
     Args:
         lease_s: after how long without a sign of this process another one takes over; a round takes a third of it.
-        pixels_bytes: most pixels in memory, of adaptations that wait or run.
+        pixels_bytes: most pixels in memory, of adaptations that wait or run; the others wait without any, and read them
+            from what is stored when their turn comes.
     """
 
     def __init__(
@@ -66,7 +64,7 @@ class Adaptations:
         serving: ServingVersions,
         *,
         lease_s: float = LEASE_S,
-        pixels_bytes: int = PIXELS_BYTES,
+        pixels_bytes: int = DECODED_BYTES,
     ) -> None:
         self._is_alone = database.is_sqlite
         self._versions = VersionRows(database)

@@ -3,24 +3,33 @@
 Why small ones stay on the loop: for at most 64 kB and 0.1 megapixel, handing the work to a thread costs more than it.
 Why no more of one request than there are threads waits for them: the image of a prediction then stands behind a few
 images of a large upload, never behind all of them.
+
+Whoever keeps what was decoded for as long as a request is open does so in a `room`: an upload of some hundred kilobytes
+may become a thousand arrays of a photograph's input size. Predictions have a room of their own, behind no upload.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from service import imaging
-from service.errors import BadItem, ImageError, ImageTooLarge, UploadRejected
+from service.errors import BadItem, EngineBusy, ImageError, ImageTooLarge, RequestTooLarge, UploadRejected
 from service.imaging import Decoded
 from service.metalearning.header import InputFormat
 from service.usecases.limits import Limits
+from service.usecases.room import Room
 from service.usecases.uploads import Upload
 
 _SMALL_BYTES = 64_000
 _SMALL_PIXELS = 100_000
 _AGREEING = frozenset({413, 415})
+
+ROOM_PATIENCE_S: Final = 10.0
+"""How long a request waits for room, its files on the disk meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +44,43 @@ class Source:
 class Decoder:
     """The decode threads of the process, shared by every use case; `close` ends them."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, patience_s: float = ROOM_PATIENCE_S) -> None:
         self.limits = limits
+        self._patience_s = patience_s
+        self._of_uploads, self._of_predictions = Room(limits.decoded_bytes), Room(limits.decoded_bytes)
         self._threads = ThreadPoolExecutor(limits.decodes_in_flight, thread_name_prefix="decode")
 
     def close(self) -> None:
         """End the threads; what they decode is finished first."""
         self._threads.shutdown()
+
+    @asynccontextmanager
+    async def room(
+        self, n_images: int, formats: Sequence[InputFormat], *, for_prediction: bool = False
+    ) -> AsyncIterator[None]:
+        """Room in memory, inside the block, for images in these formats and once more in one of them, put together.
+
+        Raises:
+            RequestTooLarge: they take more than all the room.
+            EngineBusy: others hold it, and went on doing so.
+        """
+        n_bytes, most = _pixels_bytes(n_images, formats), self.limits.decoded_bytes
+        if n_bytes > most:
+            raise RequestTooLarge(
+                f"{n_images} images take {n_bytes} bytes decoded, the most is {most}; send fewer at once"
+            )
+        room = self._of_predictions if for_prediction else self._of_uploads
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await room.take(n_bytes)
+        except TimeoutError:
+            raise EngineBusy(
+                f"open requests hold the {most} bytes that decoded images may take; try again later"
+            ) from None
+        try:
+            yield
+        finally:
+            room.give_back(n_bytes)
 
     async def decode(self, sources: Sequence[Source], formats: Sequence[InputFormat]) -> tuple[Decoded, ...]:
         """Every image in every format.
@@ -98,6 +137,11 @@ class Decoder:
 class _Refusal:
     item: BadItem
     status: int
+
+
+def _pixels_bytes(n_images: int, formats: Sequence[InputFormat]) -> int:
+    sizes = [wanted.channels * wanted.side_px * wanted.side_px for wanted in formats]
+    return n_images * (sum(sizes) + max(sizes))
 
 
 def _decode(upload: Upload, formats: Sequence[InputFormat], max_pixels: int) -> Decoded:

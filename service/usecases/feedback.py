@@ -109,8 +109,8 @@ class Feedback:
 
     async def _taken_in(self, task_id: UUID, uploads: Sequence[LabelledUpload]) -> list[ExampleRecord]:
         task = await self._tasks.get(task_id)
-        decoded = await self._intake.decode(uploads, cards_of(task.row.base_model, self._base_models))
-        return [replace(record, source="feedback") for record in await self._intake.store(decoded)]
+        records = await self._intake.take_in(uploads, cards_of(task.row.base_model, self._base_models))
+        return [replace(record, source="feedback") for record in records]
 
     @property
     def _room(self) -> TaskRoom:

@@ -1,6 +1,7 @@
 """Labelled uploads on their way in: labels checked, images decoded, bytes stored; rows are not written here."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from service.artifacts import ArtifactStore
@@ -87,6 +88,22 @@ class Intake:
         if size_bytes > limits.request_bytes:
             raise RequestTooLarge(f"the images have {size_bytes} bytes, at most {limits.request_bytes} are allowed")
         return checked_labels(uploads, limits)
+
+    def room(
+        self, uploads: Sequence[LabelledUpload], cards: Sequence[BaseModelCard]
+    ) -> AbstractAsyncContextManager[None]:
+        """Room in memory for the uploads as `decode` gives them: see `Decoder.room`."""
+        return self._decoder.room(len(uploads), [card.header.input for card in cards])
+
+    async def take_in(self, uploads: Sequence[LabelledUpload], cards: Sequence[BaseModelCard]) -> list[ExampleRecord]:
+        """Decode and store, without keeping the pixels.
+
+        Raises:
+            EngineBusy: other uploads hold the memory for it.
+            UploadRejected, RequestTooLarge, StorageFull: as for `decode` and `store`.
+        """
+        async with self.room(uploads, cards):
+            return await self.store(await self.decode(uploads, cards))
 
     async def decode(self, uploads: Sequence[LabelledUpload], cards: Sequence[BaseModelCard]) -> DecodedUploads:
         """The images in the input format of each base model; nothing is stored.

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from service.persistence.orm import LABEL_CHARS
 
+DECODED_BYTES = 512 * 2**20
+"""One upload of 1,000 photographs, which takes 288 MiB while it is taken in, or adaptations to three of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -14,6 +17,7 @@ class Limits:
         request_bytes: of one request, and of what its archive unpacks to.
         image_pixels: of one image, checked before a pixel is decoded.
         decodes_in_flight: images decoded at the same time by the whole process, which bounds its memory.
+        decoded_bytes: pixels of the whole process: of open uploads, of open predictions, and of adaptations, each.
     """
 
     file_bytes: int = 32 * 2**20
@@ -26,3 +30,4 @@ class Limits:
     metadata_pairs: int = 50
     label_chars: int = LABEL_CHARS
     decodes_in_flight: int = 4
+    decoded_bytes: int = DECODED_BYTES

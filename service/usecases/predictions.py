@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from uuid import UUID
 
@@ -67,9 +68,12 @@ class Predictions:
         self._check_number(uploads)
         watch = _Watch(deadline_s)
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(deadline_s), AsyncExitStack() as held:
                 serving = await self._serving.get(task_id, version)
-                pixels = await self._pixels(uploads, self._base_model(serving))
+                card = self._base_model(serving)
+                room = self._decoder.room(len(uploads), [card.header.input], for_prediction=True)
+                await held.enter_async_context(room)
+                pixels = await self._pixels(uploads, card)
                 watch.lap("decode")
                 request = PredictRequest(serving.base_model_digest, serving.artifact, pixels, current_request_id())
                 probabilities = await self._engine.predict(request, deadline_s=watch.left_s())

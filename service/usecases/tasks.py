@@ -88,7 +88,9 @@ class Tasks:
         self._version_rows = VersionRows(database)
         self.intake = Intake(artifacts, decoder)
         supports = Supports(database, artifacts, base_models, decoder)
-        self.adaptations = Adaptations(database, engine, supports, serving, lease_s=lease_s)
+        self.adaptations = Adaptations(
+            database, engine, supports, serving, lease_s=lease_s, pixels_bytes=decoder.limits.decoded_bytes
+        )
         self._sweeper = Sweeper(database, artifacts, serving)
 
     async def start(self) -> None:
@@ -170,13 +172,13 @@ class Tasks:
         Raises:
             TaskNotFound: there is no such task.
             ExamplesNotKept: the task keeps nothing of its examples.
+            EngineBusy: nothing was stored; try again later.
             UploadRejected, InvalidSupportSet, InvalidRequest, RequestTooLarge, StorageFull: nothing was stored.
         """
         if not uploads:
             raise InvalidRequest("there is no image to add; send at least one")
         task = await self._task_rows.get(task_id)
-        decoded = await self.intake.decode(uploads, cards_of(task.row.base_model, self._base_models))
-        examples = await self.intake.store(decoded)
+        examples = await self.intake.take_in(uploads, cards_of(task.row.base_model, self._base_models))
         stored = await self._example_rows.add(task_id, examples, self._room, run)
         return tuple(example_view(row, label) for row, label in stored)
 
@@ -275,12 +277,13 @@ class Tasks:
 
         with ExitStack() as stack:
             stack.enter_context(self._engine.reserve())
-            decoded = await self.intake.decode(new.uploads, cards)
-            version = self._first_version(new, decoded)
-            task = self._record(new, version)
-            examples = await self.intake.store(decoded)
-            support = decoded.support(version.base_model, examples)
-            running = await self.adaptations.begin(stack.pop_all(), store, support)
+            async with self.intake.room(new.uploads, cards):
+                decoded = await self.intake.decode(new.uploads, cards)
+                version = self._first_version(new, decoded)
+                task = self._record(new, version)
+                examples = await self.intake.store(decoded)
+                support = decoded.support(version.base_model, examples)
+                running = await self.adaptations.begin(stack.pop_all(), store, support)
         return views[0], running
 
     def _check(self, new: NewTask, cards: Sequence[BaseModelCard]) -> None:
