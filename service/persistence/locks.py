@@ -3,21 +3,23 @@
 Every transaction that changes a task's classes, examples or versions begins with this lock, so that counts and states
 kept in the task's rows are never written twice at a time, and no two transactions wait for each other in a circle. On
 SQLite a transaction that writes is alone anyway.
+
+A task whose time is over is taken for one that does not exist, also before its row is removed.
 """
 
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.errors import TaskNotFound
-from service.persistence.columns import utc_now
+from service.persistence.columns import database_time, utc_now
 from service.persistence.orm import Task
 
 
 async def lock_task(session: AsyncSession, task_id: UUID) -> Task | None:
     """The task, nobody else's until the transaction ends; None if there is none."""
-    return await session.get(Task, task_id, with_for_update=True)
+    return await session.scalar(select(Task).where(Task.id == task_id, is_kept()).with_for_update())
 
 
 async def lock_task_to_change(session: AsyncSession, task_id: UUID) -> Task:
@@ -39,8 +41,13 @@ async def require_task(session: AsyncSession, task_id: UUID) -> None:
     Raises:
         TaskNotFound: it does not.
     """
-    if await session.scalar(select(Task.id).where(Task.id == task_id)) is None:
+    if await session.scalar(select(Task.id).where(Task.id == task_id, is_kept())) is None:
         raise task_not_found(task_id)
+
+
+def is_kept() -> ColumnElement[bool]:
+    """Whether a task's time is not over."""
+    return or_(Task.expires_at.is_(None), Task.expires_at > database_time())
 
 
 def task_not_found(task_id: UUID) -> TaskNotFound:

@@ -9,12 +9,13 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import Select
 
+from service.persistence.columns import database_time
 from service.persistence.cursors import cursor_of_id, id_of_cursor
 from service.persistence.database import Database
 from service.persistence.examples import insert_examples
 from service.persistence.idempotency import note_created
 from service.persistence.life import expiry
-from service.persistence.locks import task_not_found
+from service.persistence.locks import is_kept, task_not_found
 from service.persistence.orm import Task, TaskClass, TaskMetadata, Version
 from service.persistence.present import present_support
 from service.persistence.records import ExampleRecord, Lease, Run, TaskRecord, TaskRoom, VersionRecord
@@ -32,11 +33,16 @@ class StoredTask:
 
 @dataclass(frozen=True, slots=True)
 class ServingRow:
-    """A task's state and threshold and, where it exists, the version that was asked for."""
+    """A task's state and threshold and, where it exists, the version that was asked for.
+
+    Attributes:
+        left_s: how long the task is kept from now, by the database's clock; None is for good.
+    """
 
     task_state: str
     version: Version | None
     threshold: float | None
+    left_s: float | None
 
 
 class TaskRows:
@@ -80,7 +86,7 @@ class TaskRows:
             TaskNotFound: there is none.
         """
         async with self._database.read() as session:
-            row = await session.get(Task, task_id)
+            row = await session.scalar(select(Task).where(Task.id == task_id, is_kept()))
             if row is None:
                 raise task_not_found(task_id)
             return (await _with_details(session, [row]))[0]
@@ -93,7 +99,7 @@ class TaskRows:
         Raises:
             MalformedRequest: the cursor is not ours.
         """
-        query = _filtered(select(Task), state, metadata).order_by(Task.id.desc()).limit(limit + 1)
+        query = _filtered(select(Task).where(is_kept()), state, metadata).order_by(Task.id.desc()).limit(limit + 1)
         if cursor is not None:
             query = query.where(Task.id < id_of_cursor(cursor))
         async with self._database.read() as session:
@@ -108,8 +114,8 @@ class TaskRows:
             TaskNotFound: there is none.
         """
         async with self._database.write() as session:
-            deleted = await session.execute(delete(Task).where(Task.id == task_id).returning(Task.id))
-            if deleted.first() is None:
+            wanted = delete(Task).where(Task.id == task_id, is_kept())
+            if await session.scalar(wanted.returning(Task.id)) is None:
                 raise task_not_found(task_id)
 
     async def serving(self, task_id: UUID, number: int | None) -> ServingRow:
@@ -120,15 +126,16 @@ class TaskRows:
         """
         wanted = Task.current_version if number is None else min(number, MAX_NUMBER)
         query = (
-            select(Task.state, Version, Task.threshold)
+            select(Task.state, Version, Task.threshold, Task.expires_at, database_time())
             .outerjoin(Version, (Version.task_id == Task.id) & (Version.number == wanted))
-            .where(Task.id == task_id)
+            .where(Task.id == task_id, is_kept())
         )
         async with self._database.read() as session:
             found = (await session.execute(query)).first()
         if found is None:
             raise task_not_found(task_id)
-        return ServingRow(found[0], found[1], found[2])
+        state, version, threshold, expires_at, now = found
+        return ServingRow(state, version, threshold, None if expires_at is None else (expires_at - now).total_seconds())
 
 
 async def _insert_task(session: AsyncSession, task: TaskRecord) -> Task:

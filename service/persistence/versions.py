@@ -12,7 +12,7 @@ from service.persistence.cursors import cursor_of_number, number_of_cursor
 from service.persistence.database import Database
 from service.persistence.idempotency import note_created
 from service.persistence.life import obey_store
-from service.persistence.locks import lock_task, lock_task_to_change, require_task
+from service.persistence.locks import is_kept, lock_task, lock_task_to_change, require_task
 from service.persistence.orm import Example, Task, Version
 from service.persistence.present import PresentSupport, present_support, snapshot
 from service.persistence.records import (
@@ -102,10 +102,10 @@ class VersionRows:
         ]
 
     async def free(self) -> Version | None:
-        """The oldest unfinished version that nobody works on."""
-        query = select(Version).where(Version.state.in_(UNFINISHED), _is_free()).order_by(Version.id).limit(1)
+        """The oldest unfinished version that nobody works on, of a task that is kept."""
+        free = select(Version).join(Task).where(Version.state.in_(UNFINISHED), _is_free(), is_kept())
         async with self._database.read() as session:
-            return await session.scalar(query)
+            return await session.scalar(free.order_by(Version.id).limit(1))
 
     async def take(self, version: Version, lease: Lease) -> Version | None:
         """The version as it is once the lease's owner works on it; None if somebody else was faster."""

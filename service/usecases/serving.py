@@ -1,7 +1,8 @@
 """Which version answers for a task: a bounded map in front of the database.
 
 Why: a ready version never changes, and one SELECT costs more than the rest of a prediction. What can change is which
-version serves, the threshold, and whether the task exists; a change through this process drops the task's entries.
+version serves, the threshold, and whether the task exists; a change through this process drops the task's entries, and
+no entry outlives its task.
 """
 
 import time
@@ -14,7 +15,7 @@ from uuid import UUID
 from service.errors import TaskNotReady, VersionNotFound
 from service.persistence.database import Database
 from service.persistence.orm import Version
-from service.persistence.tasks import TaskRows
+from service.persistence.tasks import ServingRow, TaskRows
 
 _MOST_TASKS = 10_000
 _SHARED_AGE_S = 1.0
@@ -65,10 +66,12 @@ class ServingVersions:
         if kept is not None and time.monotonic() < kept[0]:
             self._tasks.move_to_end(task_id)
             return kept[1]
-        changes = self._changes
-        serving = await self._look_up(task_id, number)
+        changes, asked_at = self._changes, time.monotonic()
+        found = await self._rows.serving(task_id, number)
+        serving = _serving(found, task_id, number)
         if changes == self._changes:  # else what was read may be older than the change
-            self._keep(task_id, number, serving)
+            kept_s = self._max_age_s if found.left_s is None else min(self._max_age_s, found.left_s)
+            self._keep(task_id, number, (asked_at + kept_s, serving))
         return serving
 
     def drop(self, task_id: UUID) -> None:
@@ -76,32 +79,30 @@ class ServingVersions:
         self._changes += 1
         self._tasks.pop(task_id, None)
 
-    def _keep(self, task_id: UUID, number: int | None, serving: ServingVersion) -> None:
-        self._tasks.setdefault(task_id, {})[number] = (time.monotonic() + self._max_age_s, serving)
+    def _keep(self, task_id: UUID, number: int | None, entry: tuple[float, ServingVersion]) -> None:
+        self._tasks.setdefault(task_id, {})[number] = entry
         self._tasks.move_to_end(task_id)
         if len(self._tasks) > _MOST_TASKS:
             self._tasks.popitem(last=False)
 
-    async def _look_up(self, task_id: UUID, number: int | None) -> ServingVersion:
-        found = await self._rows.serving(task_id, number)
-        version = found.version
-        if version is None:
-            if number is not None:
-                raise VersionNotFound(f"task {task_id} has no version {number}")
-            raise TaskNotReady(f"task {task_id} is {found.task_state}; {advice(found.task_state)}")
-        if version.state != "ready" or version.artifact is None:
-            raise TaskNotReady(
-                f"version {version.number} of task {task_id} is {version.state}; {advice(version.state)}"
-            )
-        threshold = suggested_threshold(version.report) if found.threshold is None else found.threshold
-        return ServingVersion(
-            version.number,
-            version.base_model_digest,
-            version.artifact,
-            _labels(version),
-            threshold,
-            suggested_threshold(version.report, "unknown_suggested"),
-        )
+
+def _serving(found: ServingRow, task_id: UUID, number: int | None) -> ServingVersion:
+    version = found.version
+    if version is None:
+        if number is not None:
+            raise VersionNotFound(f"task {task_id} has no version {number}")
+        raise TaskNotReady(f"task {task_id} is {found.task_state}; {advice(found.task_state)}")
+    if version.state != "ready" or version.artifact is None:
+        raise TaskNotReady(f"version {version.number} of task {task_id} is {version.state}; {advice(version.state)}")
+    threshold = suggested_threshold(version.report) if found.threshold is None else found.threshold
+    return ServingVersion(
+        version.number,
+        version.base_model_digest,
+        version.artifact,
+        _labels(version),
+        threshold,
+        suggested_threshold(version.report, "unknown_suggested"),
+    )
 
 
 def _labels(version: Version) -> tuple[str, ...]:

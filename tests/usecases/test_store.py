@@ -14,6 +14,7 @@ from service.errors import (
     TaskNotFound,
     WorkerDied,
 )
+from service.persistence.versions import VersionRows
 from service.usecases.life import TaskUpdate
 from service.usecases.sweeping import Sweeper
 from service.usecases.tasks import NewTask
@@ -173,6 +174,31 @@ async def test_a_task_is_removed_with_its_files_when_its_time_is_over(house: Hou
         await label_of(house, task)
     assert (await house.tasks.get(kept.id)).state == "ready"
     assert not ORIGINALS & set(await swept(house))
+
+
+async def test_a_task_whose_time_is_over_is_gone_before_it_is_swept(house: House) -> None:
+    task = await house.ready_task(keep_s=1)
+    assert await label_of(house, task) == "dark"
+    await asyncio.sleep(1.01)
+    with pytest.raises(TaskNotFound):
+        await label_of(house, task)
+    with pytest.raises(TaskNotFound):
+        await house.tasks.get(task.id)
+    with pytest.raises(TaskNotFound):
+        await house.tasks.version(task.id, 1)
+    with pytest.raises(TaskNotFound):
+        await house.life.update(task.id, TaskUpdate({"keep_s": None}))
+    with pytest.raises(TaskNotFound):
+        await house.tasks.delete(task.id)
+    assert (await house.tasks.list(limit=10)).items == ()
+
+
+async def test_nobody_adapts_a_task_whose_time_is_over(house: House) -> None:
+    house.engine.failures.append(WorkerDied("killed"))
+    await house.tasks.create(NewTask(uploads=dark_and_bright(), keep_s=1), wait_s=5)
+    await house.tasks.stop()
+    await asyncio.sleep(1.01)
+    assert await VersionRows(house.database).free() is None
 
 
 async def test_a_task_whose_time_is_over_while_it_is_adapted_does_not_come_back(house: House) -> None:
