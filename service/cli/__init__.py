@@ -20,6 +20,7 @@ from service.cli import (
     exports,
     learning,
     life,
+    making,
     output,
     predictions,
     serving,
@@ -59,7 +60,7 @@ def build_app() -> typer.Typer:
     group = tasks.register(app)
     for commands in (classes, evaluations, exports, life, upgrade):
         commands.register(group)
-    for part in (predictions, base_models, learning):
+    for part in (predictions, base_models, learning, making):
         part.register(app)
     return app
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from service.metalearning.header import InputFormat, PixelScaling
     from service.metalearning.projection import Domain
 
+ARCHIVE = "tiny_imagenet.zip"
 IMAGES_OF_A_CLASS = 15
 """Of a class of Tiny-ImageNet."""
 CHARACTERS = 200
@@ -68,7 +69,7 @@ def _photographs(data: Path, decode: "Decode") -> "Dataset":
     from service.metalearning.datasets import read_class_folders  # noqa: PLC0415
 
     pick = first_of_each(IMAGES_OF_A_CLASS, lambda folder: folder.startswith("train/"))
-    return read_class_folders(data / "tiny_imagenet.zip", decode, name="tiny-imagenet", pick=pick)
+    return read_class_folders(data / ARCHIVE, decode, name="tiny-imagenet", pick=pick)
 
 
 def _drawings(data: Path, decode: "Decode") -> "Dataset":

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from service.errors import CheckpointError
 from service.metalearning.convolution import convolve
 from service.metalearning.episodes import Images
-from service.metalearning.header import BackboneSpec, Setting
+from service.metalearning.header import TORCHVISION, BackboneSpec, Setting
 from service.metalearning.normalisation import BatchStatistics, Maps, Normalisation, Source
 
 Pool = Literal["stride", "max"]
@@ -105,16 +106,24 @@ class ConvBackbone(nn.Module):
         return maps.flatten(1)
 
 
-def build_backbone(spec: BackboneSpec) -> nn.Module:
+def build_backbone(spec: BackboneSpec, *, beside: Path | None = None) -> nn.Module:
     """The backbone that a header or a recipe names, freshly initialised.
 
+    Args:
+        spec: its name and arguments.
+        beside: the checkpoint's folder, where published weights are looked for first.
+
     Raises:
-        CheckpointError: the name or an argument is unknown, or an argument cannot be right.
+        CheckpointError: the name or an argument is unknown, an argument cannot be right, or weights are missing.
     """
-    if spec.name not in BACKBONES:
-        raise CheckpointError(f"backbone {spec.name!r} is unknown; known are {', '.join(BACKBONES)}")
+    build = BACKBONES.get(spec.name)
+    if spec.name.startswith(TORCHVISION):
+        build = partial(torchvision, spec.name.removeprefix(TORCHVISION), beside=beside)
+    if build is None:
+        known = ", ".join([*BACKBONES, f"{TORCHVISION}NAME"])
+        raise CheckpointError(f"backbone {spec.name!r} is unknown; known are {known}")
     try:
-        return BACKBONES[spec.name](**spec.arguments)
+        return build(**spec.arguments)
     except (TypeError, ValueError, RuntimeError) as error:  # the last is torch's, for a size
         raise CheckpointError(f"backbone {spec.name!r} cannot be built: {error}") from error
 
@@ -128,6 +137,13 @@ def efficientnet_lite(**arguments: Setting) -> nn.Module:
 def efficientnet_ensemble(**arguments: Setting) -> nn.Module:
     """Several of them as one, loaded on first use too."""
     backbone: nn.Module = import_module("service.metalearning.efficientnet").efficientnet_ensemble(**arguments)
+    return backbone
+
+
+def torchvision(model: str, *, beside: Path | None, **arguments: Setting) -> nn.Module:
+    """One of torchvision's networks, frozen; loaded on first use too, because torchvision is slow to import."""
+    build = import_module("service.metalearning.torchvision_backbone").torchvision_backbone
+    backbone: nn.Module = build(model, beside=beside, **arguments)
     return backbone
 
 

@@ -28,6 +28,9 @@ BACKBONE_LICENCES: Mapping[str, str] = {
 }
 """What a file with a backbone's weights in it may be used under."""
 
+TORCHVISION = "torchvision:"
+"""What stands before the name of a network of torchvision in the name of its backbone."""
+
 FORMAT_VERSION = 1
 _MAX_HEADER_BYTES = 16 * 2**20
 
@@ -67,7 +70,7 @@ class PixelScaling:
 
 @dataclass(frozen=True, slots=True)
 class BackboneSpec:
-    """The name of a backbone in `backbones.BACKBONES` and the arguments that rebuild it."""
+    """The name of a backbone, in `backbones.BACKBONES` or `torchvision:NAME`, and the arguments that rebuild it."""
 
     name: str
     arguments: Mapping[str, Setting] = field(default_factory=dict)

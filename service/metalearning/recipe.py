@@ -13,7 +13,7 @@ from typing import Any, Literal
 from service.errors import RecipeError
 from service.metalearning.augmentation import AugmentationSettings
 from service.metalearning.datasets import Split
-from service.metalearning.header import InputFormat, PixelScaling, Setting
+from service.metalearning.header import TORCHVISION, InputFormat, PixelScaling, Setting
 from service.metalearning.learners.base import Precision
 from service.metalearning.recipe_tables import Named, from_table
 from service.metalearning.sampling import EpisodeShape
@@ -187,6 +187,8 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     """Each rule that types do not say: key, whether it holds, what is expected."""
     episodes = recipe.episodes
     yield "id", bool(recipe.id) and recipe.id == Path(recipe.id).name, "a name without slashes"
+    is_frozen = recipe.backbone.name.startswith(TORCHVISION)
+    yield "backbone", not is_frozen, "one that is trained; `handful make-base-model` takes a frozen one of torchvision"
     yield "offers", bool(recipe.offers), "at least one learner"
     yield "held_out", 0 <= recipe.held_out < 1, "at least 0 and below 1"
     yield "checkpoint_s", recipe.checkpoint_s > 0, "above 0"

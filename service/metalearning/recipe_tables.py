@@ -18,7 +18,7 @@ _PLAIN: dict[object, str] = {int: "an integer", str: "a text", bool: "true or fa
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A backbone or a learner by name, with its settings: in TOML one table with `name` and the rest."""
+    """A backbone or a learner by name, with its settings: in TOML one table with `name` and the rest, or the name."""
 
     name: str
     settings: Mapping[str, Setting] = field(default_factory=dict)
@@ -86,7 +86,7 @@ def _plain(value: object, hint: object, key: str) -> object:
 
 
 def _named(value: object, key: str) -> Named:
-    table = dict(_mapping(value, key))
+    table = {"name": value} if isinstance(value, str) else dict(_mapping(value, key))
     if "name" not in table:
         raise RecipeError(f"{key}.name is missing")
     name = _plain(table.pop("name"), str, f"{key}.name")

@@ -88,10 +88,11 @@ def load_base_model(path: Path) -> BaseModel:
     """The base model of a checkpoint file, on the CPU.
 
     Raises:
-        CheckpointError: the file is no checkpoint, is damaged, or does not fit the backbone that its header names.
+        CheckpointError: the file is no checkpoint, is damaged, or does not fit the backbone that its header names; or
+            the file of the backbone's weights is missing.
     """
     header = read_header(path)
-    backbone = build_backbone(header.backbone)
+    backbone = build_backbone(header.backbone, beside=path.parent)
     network = Network(backbone, header.n_features)
     try:
         data = path.read_bytes()

@@ -36,6 +36,17 @@ def test_a_recipe_takes_its_values_from_the_tables() -> None:
     assert recipe.split == "train"
 
 
+def test_a_name_alone_is_a_backbone_or_learner_with_its_own_settings() -> None:
+    recipe = recipe_from_tables(changed("learner", "ridge"))
+    assert (recipe.learner.name, recipe.learner.settings) == ("ridge", {})
+
+
+@pytest.mark.parametrize("backbone", ["torchvision:resnet18", {"name": "torchvision:resnet18"}])
+def test_a_frozen_backbone_is_not_meta_trained(backbone: object) -> None:
+    with pytest.raises(RecipeError, match="backbone must be one that is trained; `handful make-base-model`"):
+        recipe_from_tables(changed("backbone", backbone))
+
+
 @pytest.mark.parametrize(
     "path", ["id", "backbone", "backbone.name", "episodes.n_way", "optimizer.steps", "input.side_px"]
 )
