@@ -1,4 +1,4 @@
-// A copy of the open task for another base model: the same examples, none of the versions.
+// A copy of the open task for another base model: the same examples and wishes, none of the versions.
 
 import { call, request } from "./api.js";
 import { keepLabels } from "./drafts.js";
@@ -16,7 +16,7 @@ export async function copyTask(baseModel, { keeps }) {
   const old = await taskId();
   return inLine(async () => {
     const name = state.name && keeps ? `${state.name} (${baseModel})`.slice(0, 200) : state.name;
-    const body = { ...(name && { name }), ...(baseModel && { base_model: baseModel }) };
+    const body = { ...(name && { name }), ...(baseModel && { base_model: baseModel }), ...(await wishes(old)) };
     const made = await call("POST", "/v1/tasks", { json: body, once: true });
     keepLabels(made.id, state.classes.map((each) => each.label));
     for (const { label, examples, isLeftOut } of state.classes) {
@@ -26,6 +26,17 @@ export async function copyTask(baseModel, { keeps }) {
     if (!keeps) await remove(old);
     return made.id;
   });
+}
+
+/**
+ * What else was said of a task, as it is said of a new one; its end is as far away, by the service's clock.
+ * @param {string} id
+ */
+async function wishes(id) {
+  const answer = await request("GET", `/v1/tasks/${id}`);
+  const { store, threshold, metadata, expires_at } = await answer.json();
+  const left_s = (Date.parse(expires_at) - Date.parse(answer.headers.get("Date") ?? "")) / 1000;
+  return { store, threshold, metadata, ...(expires_at && { keep_s: Math.max(1, left_s) }) };
 }
 
 /**

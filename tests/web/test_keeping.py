@@ -1,5 +1,6 @@
 """What a task keeps of its pictures, and for how long, as it is said on the page at `/`."""
 
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -59,3 +60,29 @@ def test_what_is_kept_can_be_said_before_the_first_example(page: Page, client: h
     page.wait_for(lambda: page.script("return location.hash.length") > 1)
     task = page.script("return location.hash.slice(1)")
     page.wait_for(lambda: client.get(f"/v1/tasks/{task}").json()["store"] == "features")
+
+
+def test_a_copy_for_another_base_model_is_kept_as_long_and_as_much_of_it(page: Page, client: httpx.Client) -> None:
+    address = f"/v1/tasks/{create(client)['id']}"
+    said = {"metadata": {"line": "3"}, "threshold": 0.7, "store": "images", "keep_s": 604800}
+    old = client.patch(address, json=said).json()
+    page.open(address[-36:])
+    Select(page.find("#base-model")).select_by_value("omniglot-conv4")
+    page.click("#confirm-yes")
+    page.wait_for(lambda: page.script("return location.hash.slice(1)") not in {"", address[-36:]})
+    copy = client.get(f"/v1/tasks/{page.script('return location.hash.slice(1)')}").json()
+    assert (copy["base_model"], copy["n_examples"]) == ("omniglot-conv4", 6)
+    assert [copy[name] for name in ("metadata", "threshold", "store")] == [{"line": "3"}, 0.7, "images"]
+    ends = [datetime.fromisoformat(each["expires_at"]) for each in (old, copy)]
+    assert abs((ends[1] - ends[0]).total_seconds()) < 5
+
+
+def test_a_copy_forgets_its_pictures_as_the_task_does(page: Page, client: httpx.Client) -> None:
+    made = client.post("/v1/tasks", json={"base_model": "toy", "store": "features"}).json()
+    files = [("files", (f"{n}.png", png(n, seed=n))) for n in range(2)]
+    client.post(f"/v1/tasks/{made['id']}/examples", data={"labels": ["a", "b"]}, files=files)
+    page.open(made["id"])
+    Select(page.find("#base-model")).select_by_value("omniglot-conv4")
+    page.wait_for(lambda: page.script("return location.hash.slice(1)") not in {"", made["id"]})
+    copy = client.get(f"/v1/tasks/{page.script('return location.hash.slice(1)')}").json()
+    assert (copy["base_model"], copy["store"], copy["n_examples"]) == ("omniglot-conv4", "features", 2)
