@@ -12,7 +12,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -124,17 +124,21 @@ class Adaptations:
         return self._launch(version, place, support)
 
     def _launch(self, version: Version, place: Place, support: Support | None) -> asyncio.Task[bool]:
-        has_room = self._room.taken_at_once(self._supports.pixels_bytes(version))
-        running = asyncio.create_task(self._run(version, place, support if has_room else None, has_room=has_room))
+        n_bytes = self._supports.pixels_bytes(version)
+        has_room = self._room.taken_at_once(n_bytes)
+        room = self._with_room(n_bytes, has_room=has_room)
+        running = asyncio.create_task(self._run(version, place, support if has_room else None, room))
         self._running[version.id] = running
         return running
 
-    async def _run(self, version: Version, place: Place, support: Support | None, *, has_room: bool) -> bool:
+    async def _run(
+        self, version: Version, place: Place, support: Support | None, room: AbstractAsyncContextManager[None]
+    ) -> bool:
         """Adapt a version of ours and store what came of it; False if it went back into the queue."""
         claim = Claim(version.task_id, version.id, self._lease.owner)
         try:
             with place:
-                async with self._with_room(version, has_room=has_room):
+                async with room:
                     return await self._finish_or_release(claim, version, support)
         except asyncio.CancelledError:
             await self._versions.release(claim, counts=False)
@@ -147,9 +151,8 @@ class Adaptations:
             self._serving.drop(version.task_id)
 
     @asynccontextmanager
-    async def _with_room(self, version: Version, *, has_room: bool) -> AsyncIterator[None]:
-        """Have room for the pixels of a version inside the block, taken before or waited for."""
-        n_bytes = self._supports.pixels_bytes(version)
+    async def _with_room(self, n_bytes: int, *, has_room: bool) -> AsyncIterator[None]:
+        """Have room for so many bytes inside the block, taken before or waited for."""
         if not has_room:
             await self._room.take(n_bytes)
         try:
