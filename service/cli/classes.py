@@ -12,6 +12,7 @@ from service.cli.tasks import TaskName, Wait, adapted, show_task
 if TYPE_CHECKING:
     from service.client import Client, Task
 
+Change: TypeAlias = Callable[["Client", "Task"], None]
 Label: TypeAlias = Annotated[str, typer.Argument(help="the class")]
 Labels: TypeAlias = Annotated[list[str], typer.Argument(metavar="LABEL...", help="the classes")]
 Adapt: TypeAlias = Annotated[bool, typer.Option(help="adapt the task to what it is then")]
@@ -51,11 +52,7 @@ def leave_out(
     as_json: AsJson = False,
 ) -> None:
     """Leave classes out of adaptations, this one and later ones; their examples stay."""
-
-    def change(client: "Client", found: "Task") -> None:
-        for label in labels:
-            client.leave_out_class(found, label)
-
+    change = _of_each(labels, lambda client, task, label: client.leave_out_class(task, label))
     _change(ctx, task, change, adapt=adapt, wait_s=wait, as_json=as_json)
 
 
@@ -69,11 +66,7 @@ def take_in(
     as_json: AsJson = False,
 ) -> None:
     """Take in again classes that were left out."""
-
-    def change(client: "Client", found: "Task") -> None:
-        for label in labels:
-            client.take_in_class(found, label)
-
+    change = _of_each(labels, lambda client, task, label: client.take_in_class(task, label))
     _change(ctx, task, change, adapt=adapt, wait_s=wait, as_json=as_json)
 
 
@@ -94,10 +87,20 @@ def remove_class(
     _change(ctx, task, change, adapt=adapt, wait_s=wait, as_json=as_json)
 
 
+def _of_each(labels: list[str], change_one: "Callable[[Client, Task, str], object]") -> Change:
+    """The change of a task that changes each of these classes."""
+
+    def change(client: "Client", found: "Task") -> None:
+        for label in labels:
+            change_one(client, found, label)
+
+    return change
+
+
 def _change(
     ctx: typer.Context,
     task: str,
-    change: Callable[["Client", "Task"], None],
+    change: Change,
     *,
     adapt: bool,
     wait_s: float,
