@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.class_images import ARCHIVE, IMAGES_OF_A_CLASS, first_of_each, read_domains
 from service.cli.learning import decoder
 from service.cli.output import say
-from service.cli.photo import ARCHIVE, first_of_each, read_domains
 from service.errors import CheckpointError
 
 if TYPE_CHECKING:
     from service.metalearning.projection import Domain
     from service.metalearning.torchvision_base_model import Frozen
-
-IMAGES_OF_A_CLASS = 15
 
 
 def register(app: typer.Typer) -> None:

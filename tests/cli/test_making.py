@@ -1,5 +1,7 @@
 """`handful make-base-model`: from a file of weights and class folders to answers of the service; weights are random."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,10 @@ def test_classes_of_one_image_teach_nothing(folder: Path, handful: Handful) -> N
     made = handful(*making(folder))
     assert made.code == 1
     assert "no class has two images that differ" in made.err
+
+
+@pytest.mark.parametrize("module", ["photo", "calibrate"])
+def test_a_command_of_maintainers_starts_without_a_warning(module: str) -> None:
+    command = [sys.executable, "-W", "error", "-m", f"service.cli.{module}", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
