@@ -13,19 +13,15 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Response
-from fastapi.responses import StreamingResponse
 
 from service.api.deps import Services, ServicesDep, TaskId, VersionNumber
 from service.api.openapi import problems
 from service.api.problems import problem_document
 from service.api.schemas import Progress, Version
+from service.api.streams import HEARTBEAT, HEARTBEAT_S, LAST_ID, MEDIA_TYPE, framed, streamed
 from service.errors import ServiceError, TaskNotFound, VersionNotFound
 from service.usecases import views
 
-MEDIA_TYPE: Final = "text/event-stream"
-HEARTBEAT_S: Final = 10.0
-LAST_ID: Final = "end"
-_HEADERS: Final = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 _EVENT: Final = {
     "type": "object",
     "description": "one event of the stream",
@@ -72,7 +68,7 @@ async def watch_version(
     if last_event_id == LAST_ID:
         return Response(status_code=204)
     seen = await services.progress.look(task_id, number)
-    return StreamingResponse(_events(services, task_id, seen), media_type=MEDIA_TYPE, headers=_HEADERS)
+    return streamed(_events(services, task_id, seen))
 
 
 async def _events(services: Services, task_id: UUID, seen: views.ProgressView) -> AsyncIterator[str]:
@@ -84,22 +80,17 @@ async def _events(services: Services, task_id: UUID, seen: views.ProgressView) -
                 if change is not None:
                     yield _event(change)
                 elif time.monotonic() - told_at >= HEARTBEAT_S:
-                    yield ": still here\n\n"
+                    yield HEARTBEAT
                 else:
                     continue
                 told_at = time.monotonic()
     except (TaskNotFound, VersionNotFound) as error:
-        yield _framed("gone", json.dumps(problem_document(error)), last=True)
+        yield framed("gone", json.dumps(problem_document(error)), last=True)
     except ServiceError as error:
         _log.warning("a stream of events ends early: %s", error.message)
 
 
 def _event(seen: views.ProgressView) -> str:
     if seen.is_over:
-        return _framed(seen.version.state, Version.model_validate(seen.version).model_dump_json(), last=True)
-    return _framed(seen.version.state, Progress.model_validate(seen).model_dump_json(), last=False)
-
-
-def _framed(name: str, data: str, *, last: bool) -> str:
-    mark = f"id: {LAST_ID}\n" if last else ""
-    return f"event: {name}\n{mark}data: {data}\n\n"
+        return framed(seen.version.state, Version.model_validate(seen.version).model_dump_json(), last=True)
+    return framed(seen.version.state, Progress.model_validate(seen).model_dump_json())

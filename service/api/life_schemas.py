@@ -55,6 +55,16 @@ class PoolFields(Taken):
     n: int = Field(10, ge=1, le=100_000, description="how many images to suggest, at most")
 
 
+class PoolProgress(BaseModel):
+    """How far a pool is."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+    read: int = Field(description="how many images are decoded")
+    seen: int = Field(description="how many of them went through the network")
+    of: int = Field(description="how many there are")
+
+
 class SuggestedImage(BaseModel):
     """An image of a pool that is worth a label."""
 

@@ -1,5 +1,6 @@
 """Commands on the life of a task: `handful tasks update|activate|watch|feedback|suggest`."""
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.address import connect
-from service.cli.output import AsJson, say, show_json, show_table
+from service.cli.output import AsJson, progress, say, show_json, show_table
 from service.cli.sources import image_paths
 from service.cli.tasks import SECONDS_A_DAY, Metadata, Store, TaskName, Wait, adapted, pairs, show_task
 from service.errors import error_class
 
 if TYPE_CHECKING:
-    from service.client import Progress
+    from service.client import Client, PoolProgress, Progress, Suggestion
 
 
 def register(group: typer.Typer) -> None:
@@ -115,11 +116,31 @@ def suggest(
     """Say which of many unlabelled images to label next."""
     paths = image_paths(images)
     with connect(ctx) as client:
-        found = client.suggest(task, paths, n=number)
+        found = _suggested(client, task, paths, number)
     if as_json:
         show_json([{"file": str(paths[each.index]), **asdict(each)} for each in found])
         return
     show_table(("file", "reason", "why"), [(paths[each.index], each.reason, each.detail) for each in found])
+
+
+def _suggested(client: "Client", task: str, paths: list[Path], n: int) -> "list[Suggestion]":
+    """The choice, with a bar of the images that are read, then one of those that are looked at."""
+    shown = {"read": 0, "seen": 0}
+    with ExitStack() as bar:
+        advance = bar.enter_context(progress("images read", len(paths)))
+
+        def tell(at: "PoolProgress") -> None:
+            nonlocal advance
+            if at.read > shown["read"]:
+                advance(at.read - shown["read"])
+            if at.seen and not shown["seen"]:
+                bar.pop_all().close()
+                advance = bar.enter_context(progress("images looked at", len(paths)))
+            if at.seen > shown["seen"]:
+                advance(at.seen - shown["seen"])
+            shown.update(read=at.read, seen=at.seen)
+
+        return client.suggest(task, paths, n=n, on_progress=tell)
 
 
 def _number(text: str, none: str, option: str) -> float | None:

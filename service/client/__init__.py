@@ -27,6 +27,7 @@ from service.client.client import Client, TaskRef
 from service.client.connection import ServiceUnreachable
 from service.client.evaluations import ClassEvaluation, Evaluation, ThresholdEvaluation
 from service.client.exports import ExportedFile, ExportFormat
+from service.client.suggestions import PoolProgress
 from service.client.uploads import Image, ImageSource, LabelledImage, LabelledImages, Prior, TaskChanges, TaskOptions
 from service.client.watching import Progress
 
@@ -45,6 +46,7 @@ __all__ = [
     "LearnerOffer",
     "Limits",
     "NearestExample",
+    "PoolProgress",
     "Prediction",
     "Prior",
     "Problem",

@@ -3,7 +3,7 @@
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeAlias, Unpack, overload
 from urllib.parse import quote
@@ -28,6 +28,7 @@ from service.client.connection import Connection
 from service.client.evaluations import Evaluation, UnknownLabels, evaluate
 from service.client.exports import ExportedFile, ExportFormat, export
 from service.client.predictions import predict_many, predict_one
+from service.client.suggestions import PoolProgress, suggest
 from service.client.uploads import (
     Image,
     ImageSource,
@@ -35,7 +36,6 @@ from service.client.uploads import (
     Prior,
     TaskChanges,
     TaskOptions,
-    file_parts,
     form_fields,
     given,
     image_source,
@@ -252,13 +252,20 @@ class Client:
         answer = send_labelled(self._connection, path, examples, fields=fields, wait_s=wait_s, key=idempotency_key)
         return [example_from_json(item) for item in answer["items"]]
 
-    def suggest(self, task: TaskRef, images: Iterable[Image], *, n: int = 10) -> list[Suggestion]:
-        """The images that are best labelled next, the first first; nothing of them is stored."""
+    def suggest(
+        self,
+        task: TaskRef,
+        images: Iterable[Image],
+        *,
+        n: int = 10,
+        on_progress: Callable[[PoolProgress], None] = lambda _: None,
+    ) -> list[Suggestion]:
+        """The images that are best labelled next, the first first; nothing of them is stored.
+
+        `on_progress` is told how far the service is, a few times a second.
+        """
         sources = [image_source(image) for image in images]
-        answer = self._connection.send(
-            "POST", f"{self._path(task)}/suggest", data={"n": n}, files=file_parts(sources), wait_s=len(sources)
-        )
-        return [parse(Suggestion, item) for item in answer.json()["suggestions"]]
+        return suggest(self._connection, f"{self._path(task)}/suggest", sources, n=n, on_progress=on_progress)
 
     # Versions
 

@@ -9,6 +9,7 @@ import ipaddress
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from typing import Any, TypedDict, Unpack
 
@@ -153,10 +154,31 @@ class Connection:
         except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ReadTimeout):
             time.sleep(MAKE_PAUSES_S[0])
 
+    def sent_lines(self, path: str, *, wait_s: float = 0.0, **content: Unpack[Content]) -> Iterator[str]:
+        """The lines of the answer to a POST as they come, asked for as server-sent events; sent once.
+
+        Raises:
+            ServiceError: the class that the problem document names, or ServiceUnreachable, also in between.
+        """
+        content["headers"] = {"Accept": "text/event-stream"}
+        with self._told_apart(wait_s) as timeout, ExitStack() as stack:
+            # httpx's types know no raw files
+            streamed = self._http.stream("POST", path, timeout=timeout, **content)  # type: ignore[arg-type]
+            response = stack.enter_context(streamed)
+            if not response.is_success:
+                response.read()
+            checked(response)
+            yield from response.iter_lines()
+
     def _exchange(self, method: str, path: str, *, wait_s: float = 0.0, **content: Unpack[Content]) -> httpx.Response:
-        timeout = httpx.Timeout(self._timeout_s, read=self._timeout_s + wait_s)
-        try:
+        with self._told_apart(wait_s) as timeout:
             return self._http.request(method, path, timeout=timeout, **content)  # type: ignore[arg-type]
+
+    @contextmanager
+    def _told_apart(self, wait_s: float) -> Iterator[httpx.Timeout]:
+        """The time that an exchange may take; what goes wrong in it becomes an error of ours."""
+        try:
+            yield httpx.Timeout(self._timeout_s, read=self._timeout_s + wait_s)
         except httpx.ReadTimeout as error:
             waited_s = self._timeout_s + wait_s
             raise DeadlineExceeded(f"{self.base_url} did not answer within {waited_s:.0f} s") from error
@@ -186,11 +208,16 @@ def _error(response: httpx.Response) -> ServiceError:
     if problem is None:
         said = f"{response.status_code} {response.reason_phrase}".strip()
         return ServiceError(f"{response.url.copy_with(query=None)} answered {said} without saying why")
+    return error_of({"status": response.status_code, **problem})
+
+
+def error_of(problem: Mapping[str, Any]) -> ServiceError:
+    """The error that a problem document tells of."""
     cls = error_class(str(problem.get("type", "")).rpartition("/")[2])
     message = str(problem.get("detail") or problem.get("title") or cls.title())
     items = tuple(_bad_item(item) for item in problem.get("errors") or ())
     if issubclass(cls, UploadRejected):
-        return cls(message, items, response.status_code)
+        return cls(message, items, int(problem.get("status", cls.status)))
     details = [f"{item.pointer} {item.detail}".strip() for item in items if item.detail not in message]
     return cls("; ".join([message, *details]))
 

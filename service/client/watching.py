@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.client.answers import Problem, parse
-from service.client.connection import Connection
-from service.errors import error_class
+from service.client.connection import Connection, error_of
 
 LAST_ID = "end"
 
@@ -31,7 +30,9 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class _Event:
+class Event:
+    """A server-sent event whose data are JSON."""
+
     name: str
     data: dict[str, Any]
     is_last: bool
@@ -44,16 +45,16 @@ def watch(connection: Connection, path: str) -> Iterator[Progress]:
         TaskNotFound: the task was removed meanwhile.
     """
     while True:
-        for event in _events(connection.lines(path)):
+        for event in events_in(connection.lines(path)):
             if event.name == "gone":
-                raise error_class(str(event.data["type"]).rpartition("/")[2])(str(event.data["detail"]))
+                raise error_of(event.data)
             error = event.data.get("error")
             yield parse(Progress, event.data | {"error": error and parse(Problem, error)})
             if event.is_last:
                 return
 
 
-def _events(lines: Iterator[str]) -> Iterator[_Event]:
+def events_in(lines: Iterator[str]) -> Iterator[Event]:
     """The events in a stream of lines; comments are passed over."""
     fields: dict[str, str] = {}
     for line in lines:
@@ -61,5 +62,5 @@ def _events(lines: Iterator[str]) -> Iterator[_Event]:
         if line and name:
             fields[name] = value.removeprefix(" ")
         elif not line and "data" in fields:
-            yield _Event(fields.get("event", ""), json.loads(fields["data"]), fields.get("id") == LAST_ID)
+            yield Event(fields.get("event", ""), json.loads(fields["data"]), fields.get("id") == LAST_ID)
             fields = {}

@@ -10,7 +10,7 @@ may become a thousand arrays of a photograph's input size. Predictions have a ro
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -82,8 +82,10 @@ class Decoder:
         finally:
             room.give_back(n_bytes)
 
-    async def decode(self, sources: Sequence[Source], formats: Sequence[InputFormat]) -> tuple[Decoded, ...]:
-        """Every image in every format.
+    async def decode(
+        self, sources: Sequence[Source], formats: Sequence[InputFormat], *, tell: Callable[[], None] = lambda: None
+    ) -> tuple[Decoded, ...]:
+        """Every image in every format; `tell` is called after each.
 
         Raises:
             UploadRejected: some image cannot be used; it names them all.
@@ -92,7 +94,7 @@ class Decoder:
         waiting = iter(range(len(sources)))
         lanes = min(self.limits.decodes_in_flight, len(sources))
         try:
-            await asyncio.gather(*(self._decode_some(waiting, sources, formats, outcomes) for _ in range(lanes)))
+            await asyncio.gather(*(self._decode_some(waiting, sources, formats, outcomes, tell) for _ in range(lanes)))
         finally:
             deque(waiting, maxlen=0)  # after an error that is not of one image, the other lanes end too
         in_order = [outcomes[index] for index in range(len(sources))]
@@ -107,6 +109,7 @@ class Decoder:
         sources: Sequence[Source],
         formats: Sequence[InputFormat],
         outcomes: "dict[int, Decoded | _Refusal]",
+        tell: Callable[[], None],
     ) -> None:
         """Take from `waiting`, which several of these share, and put what it gives into `outcomes`."""
         for index in waiting:
@@ -116,6 +119,7 @@ class Decoder:
             except ImageError as error:
                 item = BadItem(source.pointer, error.problem_type(), error.message, source.upload.filename)
                 outcomes[index] = _Refusal(item, error.status)
+            tell()
 
     async def _decoded(self, source: Source, formats: Sequence[InputFormat]) -> Decoded:
         size_bytes, most = source.upload.size_bytes, self.limits.file_bytes

@@ -37,6 +37,25 @@ class _Pool:
     pixels: Pixels
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    directions: Directions
+    probabilities: Probabilities | None
+
+
+@dataclass(slots=True)
+class PoolCount:
+    """How far a pool is: of so many images, how many are decoded, and how many of them went through the network."""
+
+    of: int
+    read: int = 0
+    seen: int = 0
+
+    def count_read(self) -> None:
+        """One more is decoded."""
+        self.read += 1
+
+
 class Suggestions:
     """The use case of somebody who has more images than labels; one pool at a time, which bounds memory."""
 
@@ -52,7 +71,13 @@ class Suggestions:
         self._turn = asyncio.Semaphore(1)
 
     async def suggest(
-        self, task_id: UUID, uploads: Sequence[Upload], *, n_wanted: int, deadline_s: float
+        self,
+        task_id: UUID,
+        uploads: Sequence[Upload],
+        *,
+        n_wanted: int,
+        deadline_s: float,
+        count: PoolCount | None = None,
     ) -> SuggestionView:
         """The images of a pool that are best labelled next, the first first.
 
@@ -61,6 +86,7 @@ class Suggestions:
             uploads: the pool.
             n_wanted: how many to suggest, at most.
             deadline_s: of each part of the work.
+            count: goes up while this works.
 
         Raises:
             TaskNotFound: there is no such task.
@@ -69,17 +95,18 @@ class Suggestions:
             EngineBusy, EngineNotReady, WorkerDied, DeadlineExceeded: try again later.
         """
         self._check_number(uploads)
+        count = count or PoolCount(len(uploads))
         task = await self._tasks.get(task_id)
         serving = None if task.row.current_version is None else await self._serving.get(task_id, None)
         async with self._turn:
-            pool = await self._decoded(uploads, task.row.base_model, serving)
+            pool = await self._decoded(uploads, task.row.base_model, serving, count)
             stored = await self._examples.features(task_id, pool.card.digest)
             labelled = [FeatureRow(digest, row) for digest, row in stored]
-            directions = await self._directions(pool, labelled, deadline_s)
-            examples, unlabelled = directions[: len(labelled)], directions[len(labelled) :]
-            if serving is not None and len(labelled) >= MANY_LABELS * len(serving.labels):
-                probabilities = await self._probabilities(pool, serving, deadline_s)
-                choices = await asyncio.to_thread(uncertain, unlabelled, probabilities, n_wanted)
+            is_asked = serving is not None and len(labelled) >= MANY_LABELS * len(serving.labels)
+            seen = await self._seen(pool, labelled, serving if is_asked else None, deadline_s, count)
+            examples, unlabelled = seen.directions[: len(labelled)], seen.directions[len(labelled) :]
+            if seen.probabilities is not None:
+                choices = await asyncio.to_thread(uncertain, unlabelled, seen.probabilities, n_wanted)
             else:
                 choices = await asyncio.to_thread(typical, unlabelled, examples, n_wanted)
         return SuggestionView(task_id, tuple(_suggested(choice, uploads[choice.index]) for choice in choices))
@@ -92,36 +119,39 @@ class Suggestions:
             raise RequestTooLarge(f"there are {len(uploads)} images, at most {most} are allowed in a pool")
 
     async def _decoded(
-        self, uploads: Sequence[Upload], base_model: str | None, serving: ServingVersion | None
+        self, uploads: Sequence[Upload], base_model: str | None, serving: ServingVersion | None, count: PoolCount
     ) -> _Pool:
         """The pool as the base model takes it that the task has, or would get for images like these."""
         loaded = None if serving is None else self._base_models.by_digest(serving.base_model_digest)
         cards = (loaded,) if loaded is not None else candidates(base_model, self._base_models)
         sources = [Source(upload, f"/files/{index}") for index, upload in enumerate(uploads)]
-        decoded = await self._decoder.decode(sources, [card.header.input for card in cards])
+        formats = [card.header.input for card in cards]
+        decoded = await self._decoder.decode(sources, formats, tell=count.count_read)
         looks_drawn = tuple(image.looks_drawn for image in decoded)
         snapshot = TaskSnapshot(base_model, None, None, (), looks_drawn)
         card = loaded or chosen_base_model(snapshot, self._base_models)[0]
         position = [each.digest for each in cards].index(card.digest)
         return _Pool(card, stacked([image.arrays[position] for image in decoded], card.header.input))
 
-    async def _directions(self, pool: _Pool, labelled: Sequence[FeatureRow], deadline_s: float) -> Directions:
-        """Of the examples, then of the pool."""
-        stored = list(labelled)
-
-        async def of_part(pixels: Pixels) -> Directions:
-            request = DirectionsRequest(pool.card.digest, tuple(stored), pixels, current_request_id())
-            stored.clear()  # they go with the first part
-            return await self._engine.directions(request, deadline_s=deadline_s)
-
-        return np.concatenate([await of_part(pixels) for pixels in self._parts(pool.pixels)])
-
-    async def _probabilities(self, pool: _Pool, serving: ServingVersion, deadline_s: float) -> Probabilities:
-        found = []
+    async def _seen(
+        self,
+        pool: _Pool,
+        labelled: Sequence[FeatureRow],
+        asked: ServingVersion | None,
+        deadline_s: float,
+        count: PoolCount,
+    ) -> _Seen:
+        """The directions of the examples, then of the pool; and where a version is asked, what it says of the pool."""
+        stored, directions, probabilities = tuple(labelled), [], []
         for pixels in self._parts(pool.pixels):
-            request = PredictRequest(serving.base_model_digest, serving.artifact, pixels, current_request_id())
-            found.append(await self._engine.predict(request, deadline_s=deadline_s))
-        return np.concatenate(found)
+            request = DirectionsRequest(pool.card.digest, stored, pixels, current_request_id())
+            directions.append(await self._engine.directions(request, deadline_s=deadline_s))
+            stored = ()  # they go with the first part
+            if asked is not None:
+                question = PredictRequest(asked.base_model_digest, asked.artifact, pixels, current_request_id())
+                probabilities.append(await self._engine.predict(question, deadline_s=deadline_s))
+            count.seen += len(pixels)
+        return _Seen(np.concatenate(directions), np.concatenate(probabilities) if probabilities else None)
 
     def _parts(self, pixels: Pixels) -> list[Pixels]:
         size = self._decoder.limits.prediction_images

@@ -1,6 +1,6 @@
 // Adapting: the choice of base model and learner, the button, and watching a version until it is ready.
 
-import { call, pause, request } from "./api.js";
+import { call, events, pause } from "./api.js";
 import { announce, byId, count, duration, h, inWords, say } from "./dom.js";
 import { confirm } from "./dialogs.js";
 import { copyTask } from "./copies.js";
@@ -104,24 +104,7 @@ async function watch(id, number, onProgress) {
   for (;;) {
     const version = await call("GET", path);
     if (version.state === "ready" || version.state === "failed") return version;
-    await events(`${path}/events`, onProgress).catch(() => pause(POLL_MS));
-  }
-}
-
-/**
- * Reads the service's events until they end.
- * @param {string} path
- * @param {(share: number | null) => void} onProgress
- */
-async function events(path, onProgress) {
-  const response = await request("GET", path);
-  const reader = /** @type {ReadableStream<any>} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
-  for (let text = ""; ; ) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const lines = (text + value).split("\n");
-    text = lines.pop() ?? "";
-    for (const line of lines) if (line.startsWith("data:")) onProgress(JSON.parse(line.slice(5)).progress ?? null);
+    await events("GET", `${path}/events`, {}, (_, data) => onProgress(data.progress ?? null)).catch(() => pause(POLL_MS));
   }
 }
 

@@ -41,6 +41,7 @@ export function hasKey() {
  * @property {any} [json] body as JSON
  * @property {Blob | FormData} [body] body as it is
  * @property {Record<string, string | number | null | undefined>} [params] of the address
+ * @property {string} [accept] the kind of answer, where there are several
  * @property {boolean} [once] done once however often it is sent: repeated where the connection breaks
  * @property {AbortSignal} [signal]
  */
@@ -100,6 +101,29 @@ export async function all(path) {
   }
 }
 
+/**
+ * Tells each of the server-sent events that an answer is, until it ends. EventSource would send neither images nor the key.
+ * @param {string} method
+ * @param {string} path
+ * @param {Asked} asked
+ * @param {(name: string, data: any) => void} tell
+ */
+export async function events(method, path, asked, tell) {
+  const response = await request(method, path, { ...asked, accept: "text/event-stream" });
+  const reader = /** @type {ReadableStream<any>} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
+  let name = "";
+  for (let text = ""; ; ) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (text + value).split("\n");
+    text = lines.pop() ?? "";
+    for (const line of lines) {
+      if (line.startsWith("event:")) name = line.slice(6).trim();
+      if (line.startsWith("data:")) tell(name, JSON.parse(line.slice(5)));
+    }
+  }
+}
+
 /** @param {number} ms */
 export function pause(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
@@ -111,8 +135,9 @@ export function pause(ms) {
  * @param {Asked} asked
  * @param {Record<string, string>} more headers
  */
-function send(method, path, { json, body, params = {}, signal }, more) {
+function send(method, path, { json, body, params = {}, accept, signal }, more) {
   const headers = new Headers(more);
+  if (accept) headers.set("Accept", accept);
   if (key) headers.set("Authorization", `Bearer ${key}`);
   if (json !== undefined) headers.set("Content-Type", "application/json");
   if (body instanceof Blob) headers.set("Content-Type", body.type || "application/octet-stream");

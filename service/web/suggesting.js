@@ -1,6 +1,6 @@
 // Many pictures without a class: which of them to label first. A click on a class makes a picture an example of it.
 
-import { call } from "./api.js";
+import { events, Problem } from "./api.js";
 import { byId, count, h, inWords, say } from "./dom.js";
 import { addFiles } from "./examples.js";
 import { acceptChoice, acceptDrops } from "./files.js";
@@ -91,12 +91,28 @@ async function readied(place) {
   return items;
 }
 
-/** @param {{file: Blob, original: File}[]} items */
-function send(items) {
+/**
+ * The suggestions, and meanwhile how many pictures the service has looked at.
+ * @param {{file: Blob, original: File}[]} items
+ */
+async function send(items) {
   const form = new FormData();
   for (const { file, original } of items) form.append("files", file, original.name);
   form.append("n", String(N_SUGGESTED));
-  return call("POST", `/v1/tasks/${state.task?.id}/suggest`, { body: form });
+  /** @type {any} */
+  let answer = null;
+  await events("POST", `/v1/tasks/${state.task?.id}/suggest`, { body: form }, (name, data) => {
+    if (name === "failed") throw new Problem(data.detail, data.status, data);
+    if (name === "suggestions") answer = data;
+    else say(byId("suggest-message"), progress(data));
+  });
+  if (answer === null) throw new Problem("the service ended its answer before it was whole; try again", 0);
+  return answer;
+}
+
+/** @param {{read: number, seen: number, of: number}} at */
+function progress({ read, seen, of }) {
+  return read < of ? `Reading ${count(of, "picture")}: ${read} …` : `Looking at ${count(of, "picture")}: ${seen} …`;
 }
 
 /** @param {{index: number, detail: string}[]} suggestions */

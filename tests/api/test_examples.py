@@ -5,7 +5,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.api.test_events import events
 from tests.api.toy_service import Parts, create, field, png, support
+
+STREAM = {"Accept": "text/event-stream"}
 
 
 @pytest.fixture
@@ -108,6 +111,29 @@ def test_an_id_that_names_no_example_is_not_found(client: httpx.Client, address:
     response = client.get(f"{address}/{example}")
     assert response.status_code == 404
     assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_images_to_rank_are_answered_as_a_stream_to_those_who_ask_for_one(client: httpx.Client) -> None:
+    address = f"/v1/tasks/{create(client)['id']}/suggest"
+    images = [("files", (f"{seed}.png", png(seed % 2, seed=seed))) for seed in range(6)]
+    told = events(client.post(address, files=images, headers=STREAM))
+    assert {each["event"] for each in told[:-1]} <= {"progress"}
+    last = told[-1]
+    assert (last["event"], last["id"], last["data"]) == (
+        "suggestions",
+        "end",
+        client.post(address, files=images).json(),
+    )
+
+
+def test_images_to_rank_that_are_none_are_named_in_the_stream_too(client: httpx.Client) -> None:
+    address = f"/v1/tasks/{create(client)['id']}/suggest"
+    images = [("files", ("a.png", png(0))), ("files", ("b.png", b"no image"))]
+    response = client.post(address, files=images, headers=STREAM)
+    last = events(response)[-1]
+    assert (response.status_code, last["event"], last["data"]["status"]) == (200, "failed", 415)
+    assert [each["pointer"] for each in last["data"]["errors"]] == ["/files/1"]
+    assert client.post("/v1/tasks/none/suggest", files=images, headers=STREAM).status_code == 404
 
 
 def test_images_to_rank_in_another_form_are_told_which_one_is_right(client: httpx.Client) -> None:

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.errors import InvalidRequest, RequestTooLarge, TaskNotFound, UploadRejected
-from service.usecases.suggestions import MANY_LABELS
+from service.usecases.suggestions import MANY_LABELS, PoolCount
 from service.usecases.tasks import NewTask
 from service.usecases.uploads import Upload
 from tests.usecases.conftest import House, dark_and_bright, labelled, png, upload
@@ -48,6 +48,13 @@ async def test_nothing_of_a_pool_is_stored(house: House) -> None:
     await suggested(house, task.id, [10, 20, 30])
     assert sorted(house.artifacts._root.rglob("*")) == before
     assert (await house.tasks.get(task.id)).n_examples == 4
+
+
+async def test_it_is_counted_how_many_of_a_pool_are_read_and_seen(house: House) -> None:
+    task = await house.ready_task()
+    count = PoolCount(3)
+    await house.suggestions.suggest(task.id, pool(10, 20, 30), n_wanted=1, deadline_s=5, count=count)
+    assert (count.read, count.seen, count.of) == (3, 3, 3)
 
 
 async def test_every_bad_image_of_a_pool_is_named(house: House) -> None:
