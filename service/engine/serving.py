@@ -8,8 +8,9 @@ from dataclasses import replace
 from service import telemetry
 from service.engine.base import AdaptRequest
 from service.engine.batching import Entry, Scheduler
+from service.engine.failures import as_service_error, is_fatal
 from service.engine.messages import Answer, Counters, Outcome
-from service.engine.worker import Worker, as_service_error, is_fatal
+from service.engine.worker import Worker
 from service.errors import DeadlineExceeded, ServiceError
 
 Reply = Callable[[Sequence[Answer], Counters], None]

@@ -31,11 +31,12 @@ from service.engine.base import (
 )
 from service.engine.cache import ByteCache
 from service.engine.cpus import usable_cpus
+from service.engine.failures import as_service_error, is_fatal, is_out_of_memory
 from service.engine.inference import Inference, Question
 from service.engine.messages import Counters, WorkerOptions
 from service.engine.pacing import MOST_ROWS, paced
 from service.engine.similarity import directions, gathered_directions, similarities
-from service.errors import BaseModelGone, ConfigurationError, InvalidRequest, ServiceError, Unavailable
+from service.errors import BaseModelGone, ConfigurationError, InvalidRequest, ServiceError
 from service.metalearning.learners.base import Pause, TaskParameters, no_pause
 from service.metalearning.serialization import BaseModel, load_base_model, task_from_bytes, task_to_bytes
 
@@ -263,26 +264,6 @@ class Worker:
 def use_threads(threads: int | None) -> None:
     """Set the number of CPU threads of this process; None follows its quota."""
     torch.set_num_threads(threads or usable_cpus())
-
-
-def is_fatal(error: Exception) -> bool:
-    """Whether the device is lost to this process: after an error inside a CUDA kernel every later call fails."""
-    return isinstance(error, torch.AcceleratorError)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether the device, or the host, has no memory left; torch has no class of its own for the host."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-def as_service_error(error: Exception) -> ServiceError:
-    """The error that the caller gets; one that nobody foresaw is logged, and its own words stay in the log."""
-    if isinstance(error, ServiceError):
-        return error
-    if is_out_of_memory(error):
-        return Unavailable("the device has no memory left for this request; try again later or send fewer images")
-    _log.error("a request failed in the worker", exc_info=error)
-    return ServiceError(f"the worker could not do this ({type(error).__name__}); its log says why")
 
 
 def _chosen_device(name: str) -> torch.device:

@@ -13,7 +13,8 @@ import pytest
 import uvloop
 
 from service.engine.messages import Frame, WorkerOptions
-from service.engine.process import Patience, ProcessEngine
+from service.engine.patience import Patience
+from service.engine.process import ProcessEngine
 from service.engine.worker_process import WorkerProcess
 from service.errors import CheckpointError, ConfigurationError, EngineNotReady, SetupError
 from tests.engine.conftest import ToyModel

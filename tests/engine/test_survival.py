@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from service.engine.process import Patience, ProcessEngine
+from service.engine.patience import Patience
+from service.engine.process import ProcessEngine
 from service.errors import Unavailable, WorkerDied
 from tests.engine.conftest import ToyModel
 from tests.engine.toy_tasks import toy_query

@@ -7,7 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from service.engine.process import Patience, ProcessEngine
+from service.engine.patience import Patience
+from service.engine.process import ProcessEngine
 from tests.engine.conftest import ToyModel
 from tests.engine.toy_tasks import toy_support
 
