@@ -20,11 +20,10 @@
     `- SetupError 500                 ConfigurationError, SchemaOutdated, CheckpointError, DatasetError, RecipeError
 
 An exception takes one message; between processes and over HTTP it travels as its class name and that
-message. `problem_type` is the stable name that clients match on.
+message (see `error_names`). `problem_type` is the stable name that clients match on.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -287,20 +286,3 @@ class DatasetError(SetupError):
 
 class RecipeError(SetupError):
     """A recipe is incomplete or cannot be right."""
-
-
-def error_classes() -> Iterator[type[ServiceError]]:
-    """Every class of the tree, parents first."""
-    pending: list[type[ServiceError]] = [ServiceError]
-    while pending:
-        cls = pending.pop(0)
-        yield cls
-        pending.extend(cls.__subclasses__())
-
-
-def error_class(name: str) -> type[ServiceError]:
-    """The class with this class name or problem type; `ServiceError` for a name it does not know."""
-    for cls in error_classes():
-        if name in (cls.__name__, cls.problem_type()):
-            return cls
-    return ServiceError

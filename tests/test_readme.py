@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from service import settings
 from service.client import Client
-from service.errors import error_classes
+from service.error_names import error_classes
 from service.metalearning.header import BaseModelHeader, read_header
 from service.usecases.base_models import SHIPPED
 from tests.running import running_service

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
+from service.error_names import error_classes
 from service.errors import (
     BadItem,
     InvalidRequest,
@@ -26,7 +27,6 @@ from service.errors import (
     Unavailable,
     UnsupportedMediaType,
     UploadRejected,
-    error_classes,
 )
 from service.telemetry import current_request_id
 from service.usecases.texts import nearest_name

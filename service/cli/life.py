@@ -11,7 +11,7 @@ from service.cli.address import connect
 from service.cli.output import AsJson, progress, say, show_json, show_table
 from service.cli.sources import image_paths
 from service.cli.tasks import SECONDS_A_DAY, Metadata, Store, TaskName, Wait, adapted, pairs, show_task
-from service.errors import error_class
+from service.error_names import error_class
 
 if TYPE_CHECKING:
     from service.client import Client, PoolProgress, Progress, Suggestion

@@ -9,7 +9,8 @@ import typer
 from service.cli.address import connect
 from service.cli.output import AsJson, progress, say, show_json, show_table
 from service.cli.tasks import SERVICE_WAIT_S
-from service.errors import ServiceError, error_class
+from service.error_names import error_class
+from service.errors import ServiceError
 
 if TYPE_CHECKING:
     from service.client import Client, Task, Version

@@ -42,7 +42,8 @@ from service.client.uploads import (
     send_labelled,
 )
 from service.client.watching import Progress, watch
-from service.errors import DeadlineExceeded, InvalidRequest, NotFound, TaskNotFound, VersionNotFound, error_class
+from service.error_names import error_class
+from service.errors import DeadlineExceeded, InvalidRequest, NotFound, TaskNotFound, VersionNotFound
 
 POLL_S = 0.5
 ADAPT_WAIT_S = 10.0

@@ -15,7 +15,8 @@ from typing import Any, TypedDict, Unpack
 
 import httpx
 
-from service.errors import BadItem, DeadlineExceeded, ServiceError, Unavailable, UploadRejected, error_class
+from service.error_names import error_class
+from service.errors import BadItem, DeadlineExceeded, ServiceError, Unavailable, UploadRejected
 
 GET_TRIES = 4
 MAKE_PAUSES_S = (0.5, 1.0, 2.0, 4.0, *(5.0,) * 11)

@@ -31,7 +31,8 @@ from service.engine.base import (
     Similarities,
     SimilarityRequest,
 )
-from service.errors import ServiceError, error_class
+from service.error_names import error_class
+from service.errors import ServiceError
 
 PART_BYTES = 4 * 2**20
 _SIZES = struct.Struct("!IQ")

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from service.api.problem_types import router
 from service.api.problems import install_handlers, problem_document, problem_response
-from service.errors import BadItem, EngineBusy, ServiceError, UploadRejected, error_class, error_classes
+from service.error_names import error_class, error_classes
+from service.errors import BadItem, EngineBusy, ServiceError, UploadRejected
 
 
 class Body(BaseModel):

@@ -20,7 +20,8 @@ from service.engine.messages import (
     predict_frame,
     predict_request,
 )
-from service.errors import BaseModelGone, ServiceError, error_classes
+from service.error_names import error_classes
+from service.errors import BaseModelGone, ServiceError
 
 PIXELS = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
 
