@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from service.usecases.decoding import Decoder, Source
 from service.usecases.nearest import NearestExamples
 from service.usecases.serving import ServingVersion, ServingVersions
 from service.usecases.uploads import Upload
-from service.usecases.views import ImagePrediction, PredictionView, ScoreView
+from service.usecases.views import ImagePrediction, NearestView, PredictionView, ScoreView
 
 
 class Predictions:
@@ -68,28 +67,45 @@ class Predictions:
         self._check_number(uploads)
         watch = _Watch(deadline_s)
         try:
-            async with asyncio.timeout(deadline_s), AsyncExitStack() as held:
+            async with asyncio.timeout(deadline_s):
                 serving = await self._serving.get(task_id, version)
                 card = self._base_model(serving)
-                room = self._decoder.room(len(uploads), [card.header.input], for_prediction=True)
-                await held.enter_async_context(room)
-                pixels = await self._pixels(uploads, card)
-                watch.lap("decode")
-                request = PredictRequest(serving.base_model_digest, serving.artifact, pixels, current_request_id())
-                probabilities = await self._engine.predict(request, deadline_s=watch.left_s())
-                watch.lap("engine")
-                if nearest is not None:
-                    found = await self._nearest.find(
-                        task_id, serving, pixels, n_nearest=nearest, deadline_s=watch.left_s()
-                    )
-                    watch.lap("nearest")
+                async with self._decoder.room(len(uploads), [card.header.input], for_prediction=True):
+                    pixels = await self._pixels(uploads, card)
+                    watch.lap("decode")
+                    probabilities = await self._probabilities(serving, pixels, watch)
+                    found = await self._found(task_id, serving, pixels, n_nearest=nearest, watch=watch)
         except TimeoutError:
             raise DeadlineExceeded(f"there was no answer within {deadline_s:g} s") from None
-        names = [upload.filename for upload in uploads]
-        predictions = [_prediction(name, row, serving, top_k) for name, row in zip(names, probabilities, strict=True)]
-        if nearest is not None:
-            predictions = [replace(each, nearest=best) for each, best in zip(predictions, found, strict=True)]
-        return PredictionView(task_id, serving.number, tuple(predictions), watch.timings_ms())
+        answers = zip(uploads, probabilities, found, strict=True)
+        predictions = tuple(
+            replace(_prediction(upload.filename, row, serving, top_k), nearest=best) for upload, row, best in answers
+        )
+        return PredictionView(task_id, serving.number, predictions, watch.timings_ms())
+
+    async def _probabilities(
+        self, serving: ServingVersion, pixels: NDArray[np.uint8], watch: "_Watch"
+    ) -> NDArray[np.float32]:
+        request = PredictRequest(serving.base_model_digest, serving.artifact, pixels, current_request_id())
+        probabilities = await self._engine.predict(request, deadline_s=watch.left_s())
+        watch.lap("engine")
+        return probabilities
+
+    async def _found(
+        self,
+        task_id: UUID,
+        serving: ServingVersion,
+        pixels: NDArray[np.uint8],
+        *,
+        n_nearest: int | None,
+        watch: "_Watch",
+    ) -> Sequence[tuple[NearestView, ...] | None]:
+        """The nearest examples of each image; None where they were not asked for."""
+        if n_nearest is None:
+            return [None] * len(pixels)
+        found = await self._nearest.find(task_id, serving, pixels, n_nearest=n_nearest, deadline_s=watch.left_s())
+        watch.lap("nearest")
+        return found
 
     def _check_number(self, uploads: Sequence[Upload]) -> None:
         most = self._decoder.limits.prediction_images
