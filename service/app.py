@@ -1,15 +1,12 @@
 """The composition root: the one place that chooses implementations and puts everything together from Settings."""
 
 import asyncio
-import fcntl
 import logging
-import os
-import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Final, NoReturn
+from typing import Final
 
 from fastapi import APIRouter, Depends, FastAPI
 
@@ -42,9 +39,10 @@ from service.artifacts import FileArtifacts
 from service.engine.base import Engine
 from service.engine.exporting import Exporter
 from service.engine.process import ProcessEngine
-from service.errors import ConfigurationError, SetupError
+from service.errors import SetupError
 from service.persistence.database import Database
-from service.persistence.migrate import check_schema, migrate, wait_for_schema
+from service.persistence.migrate import check_schema
+from service.preparation import database_url, ending_at_once, exclusive, prepare_database
 from service.settings import Settings, strange_variables
 from service.telemetry import Metrics, configure_logging
 from service.usecases.base_models import SHIPPED, BaseModels
@@ -79,7 +77,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     problem_types.router,
     pages.router,
 )
-DATABASE_PATIENCE_S: Final = 60.0
 _GRACE_MARGIN_S: Final = 10.0
 
 _log = logging.getLogger("handful")
@@ -105,8 +102,8 @@ def serve(settings: Settings) -> None:
     for sentence in strange_variables():
         _log.warning(sentence)
     settings.check_access()
-    with _exclusive(settings):
-        with _ending_at_once():
+    with exclusive(settings):
+        with ending_at_once():
             prepare_database(settings)
         servers: list[DrainingServer] = []
         app = build_app(settings, on_failure=lambda: setattr(servers[0], "should_exit", True))
@@ -126,50 +123,6 @@ def _run(server: DrainingServer, settings: Settings) -> None:
         raise SetupError(
             f"cannot listen on {settings.host} port {settings.port}: it is in use, or not of this machine"
         ) from None
-
-
-def database_url(settings: Settings) -> str:
-    """The database of the settings: the one named, or the embedded SQLite file in the data folder."""
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    return f"sqlite:///{settings.data_dir / 'handful.db'}"
-
-
-def prepare_database(settings: Settings, *, patience_s: float = DATABASE_PATIENCE_S) -> None:
-    """Migrate the embedded SQLite file; of any other database, see that its schema is ours.
-
-    A database server, and then the one that migrates it, may start later than this process: each is waited for.
-
-    Args:
-        settings: they name the database.
-        patience_s: for how long.
-
-    Raises:
-        SchemaOutdated: its schema is another one.
-        SetupError: the database cannot be reached or migrated.
-    """
-    if settings.database_url is None:
-        migrate(database_url(settings))
-        return
-    url = database_url(settings)
-    wait_for_schema(url, patience_s=0 if url.startswith("sqlite") else patience_s)
-
-
-@contextmanager
-def _ending_at_once() -> Iterator[None]:
-    """End at SIGTERM inside the block, also as the first process of a container, which the signal would not end.
-
-    Why not an exception: raised where Python ignores exceptions, in a destructor, it would end nothing.
-    """
-
-    def end(signum: int, _frame: object) -> NoReturn:
-        os._exit(128 + signum)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def build_app(
@@ -304,28 +257,3 @@ async def _stop(parts: _Parts, starting: asyncio.Task[None]) -> None:
     await parts.engine.stop()
     parts.decoder.close()
     await parts.database.close()
-
-
-@contextmanager
-def _exclusive(settings: Settings) -> Iterator[None]:
-    """Be the only service on the data folder, where the database is SQLite: it then owns every unfinished task.
-
-    Raises:
-        ConfigurationError: another one is running, or the folder cannot be written.
-    """
-    if not database_url(settings).startswith("sqlite"):
-        yield
-        return
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        file = (settings.data_dir / "lock").open("w")
-    except OSError as error:
-        raise ConfigurationError(f"the data folder {settings.data_dir} cannot be written: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigurationError(
-                f"another service is running on the data folder {settings.data_dir}; stop it, or set HANDFUL_DATA_DIR"
-            ) from None
-        yield

@@ -31,8 +31,8 @@ def serve(
 
 def migrate() -> None:
     """Bring the database to the schema of this release."""
-    from service.app import database_url  # noqa: PLC0415  # the whole service is slow to import
     from service.persistence.migrate import migrate as bring_up  # noqa: PLC0415
+    from service.preparation import database_url  # noqa: PLC0415  # the whole service is slow to import
     from service.settings import load_settings  # noqa: PLC0415
 
     bring_up(database_url(load_settings()))

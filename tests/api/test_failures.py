@@ -11,12 +11,13 @@ import pytest
 from fastapi import FastAPI
 
 from service.api.deps import Services
-from service.app import build_app, prepare_database
+from service.app import build_app
 from service.artifacts import FileArtifacts
 from service.engine.base import EngineStats
 from service.errors import CheckpointError, InvalidSupportSet, ServiceError, WorkerDied
 from service.persistence.database import Database
 from service.persistence.migrate import check_schema
+from service.preparation import prepare_database
 from tests.api.toy_service import create_async, field, make_settings, png, support
 from tests.fakes import FakeEngine
 

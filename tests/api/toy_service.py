@@ -12,8 +12,9 @@ import httpx
 from PIL import Image
 
 from service.api.draining import DrainingServer, server_config
-from service.app import build_app, prepare_database
+from service.app import build_app
 from service.engine.base import Engine
+from service.preparation import prepare_database
 from service.settings import Settings
 from tests.engine.toy_tasks import toy_images
 
