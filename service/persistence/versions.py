@@ -3,13 +3,14 @@
 from collections.abc import Callable, Collection
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.errors import VersionNotFound
 from service.persistence.columns import database_time, utc_now
 from service.persistence.cursors import cursor_of_number, number_of_cursor
 from service.persistence.database import Database
+from service.persistence.features import store_features
 from service.persistence.idempotency import note_created
 from service.persistence.life import obey_store
 from service.persistence.locks import is_kept, lock_task, lock_task_to_change, require_task
@@ -20,7 +21,6 @@ from service.persistence.records import (
     FinishedAdaptation,
     Lease,
     Run,
-    StoredFeatures,
     SupportRow,
     TaskSnapshot,
     VersionRecord,
@@ -207,7 +207,7 @@ class VersionRows:
                 task.current_version = version.number
             await _show_versions(session, task)
             if finished.features is not None:
-                await _store_features(session, finished.features)
+                await store_features(session, finished.features)
             await obey_store(session, task)
             return True
 
@@ -289,19 +289,3 @@ async def _show_versions(session: AsyncSession, task: Task) -> None:
     task.pending_version = max((number for number, state in states.items() if state in UNFINISHED), default=None)
     task.state = "ready" if task.current_version is not None else states[max(states)]
     task.updated_at = utc_now()
-
-
-async def _store_features(session: AsyncSession, features: StoredFeatures) -> None:
-    """Name the features in the examples' rows; those that were deleted meanwhile are passed over."""
-    connection = await session.connection()
-    table = Example.__table__
-    await connection.execute(
-        update(Example)
-        .where(table.c.id == bindparam("example_id"))
-        .values(
-            features_digest=features.digest,
-            features_row=bindparam("row"),
-            features_base_model=features.base_model_digest,
-        ),
-        [{"example_id": id_, "row": row} for row, id_ in enumerate(features.example_ids)],
-    )
