@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from service.usecases.life import MAX_KEEP_S
-from service.usecases.tasks import NewTask
+from service.usecases.new_tasks import NewTask
 from service.usecases.uploads import LabelledUpload
 
 MAX_WAIT_S = 60.0

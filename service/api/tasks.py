@@ -29,7 +29,7 @@ from service.errors import (
 )
 from service.persistence.records import Answer, Run
 from service.usecases import views
-from service.usecases.tasks import NewTask
+from service.usecases.new_tasks import NewTask
 
 POLL_AFTER_S = "1"
 METADATA_PREFIX = "metadata."

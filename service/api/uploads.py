@@ -27,7 +27,7 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.usecases.limits import Limits
-from service.usecases.tasks import NewTask
+from service.usecases.new_tasks import NewTask
 from service.usecases.uploads import LabelledUpload, Upload
 
 FORM: Final = "multipart/form-data"

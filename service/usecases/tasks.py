@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from uuid import UUID
 
 from service.artifacts import ArtifactStore
@@ -12,52 +11,32 @@ from service.engine.base import Engine
 from service.errors import InvalidRequest, OriginalNotKept, Unavailable
 from service.persistence.database import Database
 from service.persistence.examples import ExampleRows
-from service.persistence.ids import new_id
 from service.persistence.orm import Version
-from service.persistence.records import Lease, Run, TaskRecord, TaskRoom, TaskSnapshot, VersionRecord
+from service.persistence.records import Lease, Run, TaskRoom, TaskSnapshot, VersionRecord
 from service.persistence.tasks import TaskRows
 from service.persistence.versions import VersionRows
 from service.usecases.adaptations import LEASE_S, Adaptations, ended_within
 from service.usecases.base_models import BaseModelCard, BaseModels
 from service.usecases.decoding import Decoder
-from service.usecases.intake import DecodedUploads, Intake, class_counts, left_out
-from service.usecases.life import checked_keep_s, checked_store, checked_threshold
+from service.usecases.intake import Intake
+from service.usecases.new_tasks import NewTask, check_new_task, first_version, task_record
 from service.usecases.plans import (
     Prior,
     Wish,
     candidates,
     cards_of,
-    check_classes,
     check_learner,
-    checked_prior,
     planned_version,
-    prior_of_classes,
-    prior_without,
 )
 from service.usecases.serving import ServingVersions
 from service.usecases.supports import Supports
 from service.usecases.sweeping import Sweeper
-from service.usecases.texts import checked_metadata, checked_name
+from service.usecases.texts import checked_metadata
 from service.usecases.uploads import LabelledUpload
 from service.usecases.viewing import example_view, task_view, version_view, view_of_new
 from service.usecases.views import ExampleView, Page, TaskState, TaskView, VersionView
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class NewTask:
-    """What a client says about a task it creates; None where it says nothing."""
-
-    name: str | None = None
-    base_model: str | None = None
-    learner: str | None = None
-    prior: Prior = "balanced"
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    uploads: Sequence[LabelledUpload] = ()
-    store: str = "images"
-    threshold: float | None = None
-    keep_s: float | None = None
 
 
 class Tasks:
@@ -114,7 +93,7 @@ class Tasks:
             RequestTooLarge, StorageFull: nothing was stored.
         """
         cards = candidates(new.base_model, self._base_models)
-        self._check(new, cards)
+        check_new_task(new, cards, intake=self.intake, limits=self._limits)
         stored, running = await self._begin(new, cards, run)
         is_over = await ended_within(running, wait_s)
         try:
@@ -131,7 +110,7 @@ class Tasks:
         """
         if new.base_model is not None or new.learner is not None:
             check_learner(new.learner, candidates(new.base_model, self._base_models))
-        task = self._record(new, None)
+        task = task_record(new, None, limits=self._limits)
         return task_view(await self._task_rows.create_empty(task, run))
 
     async def get(self, task_id: UUID) -> TaskView:
@@ -279,48 +258,12 @@ class Tasks:
             stack.enter_context(self._engine.reserve())
             async with self.intake.room(new.uploads, cards):
                 decoded = await self.intake.decode(new.uploads, cards)
-                version = self._first_version(new, decoded)
-                task = self._record(new, version)
+                version = first_version(new, decoded, base_models=self._base_models, limits=self._limits)
+                task = task_record(new, version, limits=self._limits)
                 examples = await self.intake.store(decoded)
                 support = decoded.support(version.base_model, examples)
                 running = await self.adaptations.begin(stack.pop_all(), store, support)
         return views[0], running
-
-    def _check(self, new: NewTask, cards: Sequence[BaseModelCard]) -> None:
-        """Return if nothing is wrong that can be known before an image is read."""
-        check_learner(new.learner, cards)
-        self._record(new, None)
-        labels = self.intake.check(new.uploads)
-        without = left_out(new.uploads, labels)
-        classes = class_counts([label for label in labels if label not in without])
-        check_classes(classes, self._limits, left_out=without)
-        prior_of_classes(prior_without(checked_prior(new.prior, self._limits), without), classes)
-
-    def _first_version(self, new: NewTask, decoded: DecodedUploads) -> VersionRecord:
-        prior = checked_prior(new.prior, self._limits)
-        task = TaskSnapshot(
-            new.base_model,
-            new.learner,
-            prior,
-            decoded.taken,
-            decoded.looks_drawn,
-            new.store,
-            left_out=decoded.left_out,
-        )
-        return planned_version(task, Wish(), self._base_models, self._limits)
-
-    def _record(self, new: NewTask, version: VersionRecord | None) -> TaskRecord:
-        return TaskRecord(
-            id=new_id(),
-            name=checked_name(new.name),
-            base_model=version.base_model if version else new.base_model,
-            learner=version.learner if version else new.learner,
-            prior=checked_prior(new.prior, self._limits),
-            metadata=checked_metadata(new.metadata, self._limits),
-            store=checked_store(new.store),
-            threshold=checked_threshold(new.threshold),
-            keep_s=checked_keep_s(new.keep_s),
-        )
 
     @property
     def _room(self) -> TaskRoom:

@@ -33,10 +33,11 @@ from service.usecases.feedback import Feedback
 from service.usecases.life import TaskLife
 from service.usecases.limits import Limits
 from service.usecases.nearest import NearestExamples
+from service.usecases.new_tasks import NewTask
 from service.usecases.predictions import Predictions
 from service.usecases.serving import ServingVersions
 from service.usecases.suggestions import Suggestions
-from service.usecases.tasks import NewTask, Tasks
+from service.usecases.tasks import Tasks
 from service.usecases.uploads import LabelledUpload, Upload
 from service.usecases.views import TaskView
 from tests.databases import migrated_postgresql_url, migrated_sqlite_file, postgresql_url

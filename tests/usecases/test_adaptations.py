@@ -25,8 +25,9 @@ from service.persistence.database import Database
 from service.persistence.versions import VersionRows
 from service.usecases.adaptations import Adaptations
 from service.usecases.base_models import BaseModels
+from service.usecases.new_tasks import NewTask
 from service.usecases.supports import Supports
-from service.usecases.tasks import NewTask, Tasks
+from service.usecases.tasks import Tasks
 from service.usecases.views import ClassView, TaskView, VersionView
 from tests.usecases.conftest import House, dark_and_bright, labelled, png, save_base_model, upload
 

@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import ClassNotFound, ExampleNotFound, InvalidRequest, InvalidSupportSet
 from service.persistence.ids import new_id
-from service.usecases.tasks import NewTask
+from service.usecases.new_tasks import NewTask
 from service.usecases.views import ClassView, TaskView
 from tests.usecases.conftest import LIMITS, House, dark_and_bright, labelled, png, upload
 

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from service.errors import InvalidRequest, RequestTooLarge, TaskNotFound, TaskNotReady, UploadRejected, VersionNotFound
 from service.persistence.orm import Version
 from service.usecases.evaluation import Evaluations
-from service.usecases.tasks import NewTask
+from service.usecases.new_tasks import NewTask
 from tests.usecases.conftest import LIMITS, House, labelled, png
 
 REPORT = {

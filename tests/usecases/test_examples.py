@@ -17,8 +17,8 @@ from service.errors import (
     RequestTooLarge,
     UploadRejected,
 )
+from service.usecases.new_tasks import NewTask
 from service.usecases.sweeping import Sweeper
-from service.usecases.tasks import NewTask
 from service.usecases.uploads import LabelledUpload, Upload
 from service.usecases.views import ClassView
 from tests.usecases.conftest import House, dark_and_bright, labelled, png

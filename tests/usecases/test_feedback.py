@@ -4,7 +4,8 @@ import pytest
 
 from service.errors import InvalidRequest, InvalidSupportSet, UploadRejected
 from service.usecases.feedback import Feedback
-from service.usecases.tasks import NewTask, Tasks
+from service.usecases.new_tasks import NewTask
+from service.usecases.tasks import Tasks
 from tests.usecases.conftest import LIMITS, Away, House, labelled, png, upload
 
 

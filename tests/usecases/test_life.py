@@ -15,7 +15,7 @@ from service.errors import (
 )
 from service.usecases.base_models import BaseModels
 from service.usecases.life import TaskLife, TaskUpdate
-from service.usecases.tasks import NewTask
+from service.usecases.new_tasks import NewTask
 from service.usecases.views import TaskView
 from tests.usecases.conftest import LIMITS, House, dark_and_bright, labelled, png, upload
 

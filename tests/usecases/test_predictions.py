@@ -18,8 +18,8 @@ from service.errors import (
 )
 from service.persistence.tasks import TaskRows
 from service.usecases.base_models import BaseModels
+from service.usecases.new_tasks import NewTask
 from service.usecases.serving import ServingVersions
-from service.usecases.tasks import NewTask
 from tests.usecases.conftest import House, dark_and_bright, labelled, png, save_base_model, upload
 
 

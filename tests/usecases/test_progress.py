@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.errors import InvalidSupportSet, TaskNotFound, VersionNotFound
+from service.usecases.new_tasks import NewTask
 from service.usecases.progress import Progress
-from service.usecases.tasks import NewTask
 from service.usecases.views import ProgressView, TaskView
 from tests.usecases.conftest import House, dark_and_bright
 

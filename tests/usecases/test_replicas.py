@@ -12,10 +12,10 @@ from service.persistence.records import Lease, TaskSnapshot, VersionRecord
 from service.persistence.versions import VersionRows
 from service.usecases.adaptations import Adaptations
 from service.usecases.life import TaskUpdate
+from service.usecases.new_tasks import NewTask
 from service.usecases.progress import Progress
 from service.usecases.supports import Supports
 from service.usecases.sweeping import Sweeper
-from service.usecases.tasks import NewTask
 from tests.usecases.conftest import House, dark_and_bright, labelled, open_house, png, upload
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from service.errors import EngineBusy, RequestInProgress, StorageFull
 from service.persistence.records import Answer, KeyedRequest, Run
+from service.usecases.new_tasks import NewTask
 from service.usecases.retries import Retries
-from service.usecases.tasks import NewTask
 from tests.usecases.conftest import House, dark_and_bright, labelled, png
 
 REQUEST = KeyedRequest("key", "POST /v1/tasks", "0" * 64)

@@ -16,8 +16,8 @@ from service.errors import (
 )
 from service.persistence.versions import VersionRows
 from service.usecases.life import TaskUpdate
+from service.usecases.new_tasks import NewTask
 from service.usecases.sweeping import Sweeper
-from service.usecases.tasks import NewTask
 from service.usecases.views import TaskView
 from tests.usecases.conftest import House, dark_and_bright, labelled, png, save_base_model, upload
 

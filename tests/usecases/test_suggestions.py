@@ -5,8 +5,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.errors import InvalidRequest, RequestTooLarge, TaskNotFound, UploadRejected
+from service.usecases.new_tasks import NewTask
 from service.usecases.suggestions import MANY_LABELS, PoolCount
-from service.usecases.tasks import NewTask
 from service.usecases.uploads import Upload
 from tests.usecases.conftest import House, dark_and_bright, labelled, png, upload
 

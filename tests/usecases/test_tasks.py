@@ -19,7 +19,8 @@ from service.errors import (
     UnknownLearner,
     UploadRejected,
 )
-from service.usecases.tasks import NewTask, Tasks
+from service.usecases.new_tasks import NewTask
+from service.usecases.tasks import Tasks
 from service.usecases.uploads import LabelledUpload, Upload
 from service.usecases.views import ClassView, VersionError
 from tests.usecases.conftest import Away, House, dark_and_bright, labelled, png, upload
