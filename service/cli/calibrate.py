@@ -104,16 +104,15 @@ def _keep(features: "Mapping[str, Kinds]", cache: Path) -> None:
 
 
 def _features(base: "BaseModel", images: "Pixels") -> "Tensor":
-    """Features of every view of the images, (n, n_views, n_features)."""
+    """Features of the images, (n, n_features)."""
     import torch  # noqa: PLC0415
 
-    from service.metalearning.preprocessing import scaled, views  # noqa: PLC0415
+    from service.metalearning.preprocessing import scaled  # noqa: PLC0415
 
-    names = base.header.views
     with torch.inference_mode():
         parts = (scaled(part, base.header.scaling) for part in torch.split(images, PASS_IMAGES))
-        found = torch.cat([base.network.backbone(views(part, names)) for part in parts])
-    return found.reshape(len(images), len(names), -1).clone()
+        found = torch.cat([base.network.backbone(part) for part in parts])
+    return found.clone()
 
 
 if __name__ == "__main__":

@@ -105,13 +105,13 @@ def _rows(
 ) -> Iterator[Row]:
     header = base.header
     for name in learners:
-        answering = Answering(base.learner(name), header.scaling, header.views, plan.transductive)
+        answering = Answering(base.learner(name), header.scaling, plan.transductive)
         start = before_adaptation(base, name)
         for shape in plan.shapes:
             measured = measure(answering, dataset, shape, episodes=plan.episodes, seed=plan.seed, on_episode=on_episode)
             before = None
             if start is not None:
-                at_start = Answering(start, header.scaling, header.views, plan.transductive)
+                at_start = Answering(start, header.scaling, plan.transductive)
                 before = measure(at_start, dataset, shape, episodes=_EPISODES_BEFORE, seed=plan.seed).accuracy
             yield Row(dataset.name, name, measured, before)
 

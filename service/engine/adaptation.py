@@ -17,7 +17,6 @@ from service.errors import ArtifactDamaged, InvalidSupportSet
 from service.metalearning.episodes import SupportSet
 from service.metalearning.learners.base import CHUNK_IMAGES, Learner, Pause, TaskParameters, settled, with_prior
 from service.metalearning.learners.head_learner import HeadLearner
-from service.metalearning.preprocessing import views
 from service.metalearning.serialization import BaseModel, features_from_bytes, features_to_bytes
 
 
@@ -61,7 +60,6 @@ class Adaptation:
             rows, features = self._features(request, pause=pause, tell=tell)
             watch.lap("features")
             pause()
-            rows = rows.reshape(len(labels), -1, self.base_model.header.n_features)
             task = trusted(_head(learner, rows, labels), rows, labels, calibration)
             watch.lap("adapt")
             assessment = assessed(learner, rows, request, calibration=calibration, pause=pause)
@@ -84,7 +82,7 @@ class Adaptation:
         Fresh features take the way through their stored form, so that an adaptation from stored features gives the
         same task parameters as the one that stored them.
         """
-        width = self.base_model.header.n_features * len(self.base_model.header.views)
+        width = self.base_model.header.n_features
         rows = torch.empty(len(request.labels), width)
         is_fresh = torch.tensor([row is None for row in request.features])
         data = None
@@ -97,16 +95,14 @@ class Adaptation:
         return rows.to(self.inference.device), data
 
     def _computed(self, request: AdaptRequest, *, pause: Pause, tell: Tell) -> Tensor:
-        names = self.base_model.header.views
-        chunk = max(1, min(CHUNK_IMAGES, self.inference.rows_a_pass) // len(names))
+        chunk = max(1, min(CHUNK_IMAGES, self.inference.rows_a_pass))
         rows = []
         with torch.no_grad():
             for start in range(0, len(request.pixels), chunk):
                 pause()
                 tell(start / len(request.pixels))
                 images = self.inference.upload(request.pixels[start : start + chunk])
-                features = self.inference.network.backbone(views(images, names))
-                rows.append(features.reshape(len(images), -1).cpu())
+                rows.append(self.inference.network.backbone(images).cpu())
         return torch.cat(rows)
 
     def _stored(self, wanted: Sequence[FeatureRow], width: int) -> Tensor:
@@ -120,9 +116,8 @@ class Adaptation:
 
 
 def _head(learner: HeadLearner, rows: Tensor, labels: Tensor) -> TaskParameters:
-    """The head that each view of an example makes as an image of its own."""
     with torch.no_grad():
-        return settled(learner.head(rows.flatten(0, 1), labels.repeat_interleave(rows.shape[1])))
+        return settled(learner.head(rows, labels))
 
 
 def _checked_labels(request: AdaptRequest) -> Tensor:

@@ -17,17 +17,15 @@ Tables = Callable[[str], Tensor]
 
 
 def directions(data: bytes, header: BaseModelHeader) -> Tensor:
-    """The features in an artifact divided by their lengths; of several views of an image, the image itself.
+    """The features in an artifact divided by their lengths.
 
     Raises:
         ArtifactDamaged: they are not features of this base model.
     """
     rows = features_from_bytes(data)
-    if rows.shape[1] != header.n_features * len(header.views):
+    if rows.shape[1] != header.n_features:
         raise ArtifactDamaged(f"features of width {rows.shape[1]} are not of base model {header.id}")
-    view = header.views.index("identity") if "identity" in header.views else 0
-    of_view = rows[:, view * header.n_features : (view + 1) * header.n_features]
-    return F.normalize(of_view, dim=1)
+    return F.normalize(rows, dim=1)
 
 
 def similarities(request: SimilarityRequest, inference: Inference, tables: Tables) -> Similarities:

@@ -24,15 +24,14 @@ def trusted(head: TaskParameters, rows: Tensor, labels: Tensor, calibration: Cal
 
     Args:
         head: as the learner made it.
-        rows: features of each view of each example, (n, n_views, n_features).
+        rows: features of each example, (n, n_features).
         labels: of the examples.
         calibration: the learner's constants.
     """
     if calibration is None:
         return head
     counts = torch.bincount(labels).tolist()
-    of_views = labels.repeat_interleave(rows.shape[1])
-    task = with_unknown(head, calibration, rows.flatten(0, 1), of_views)
+    task = with_unknown(head, calibration, rows, labels)
     return calibrated(task, calibration, counts)
 
 

@@ -29,7 +29,7 @@ from service.metalearning.header import Figure, PixelScaling
 from service.metalearning.learners.base import CHUNK_IMAGES, Learner, TaskParameters, head_logits
 from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.normalisation import BatchStatistics
-from service.metalearning.preprocessing import scaled, views
+from service.metalearning.preprocessing import scaled
 from service.metalearning.sampling import EpisodeRows, EpisodeShape, check_drawable, draw_episode, trial_episodes
 from service.metalearning.serialization import BaseModel, load_base_model, save_base_model
 
@@ -63,7 +63,6 @@ class Answering:
     """A learner with what stands between pixels and it.
 
     Attributes:
-        view_names: what of each support image a head learner sees.
         transductive: whether the queries of an episode are normalised by their own statistics, all together.
 
     Raises:
@@ -72,7 +71,6 @@ class Answering:
 
     learner: Learner
     scaling: PixelScaling
-    view_names: tuple[str, ...] = ("identity",)
     transductive: bool = False
 
     def __post_init__(self) -> None:
@@ -89,10 +87,7 @@ class Answering:
     def support(self, dataset: Dataset, rows: EpisodeRows) -> SupportSet:
         """The support set as the learner sees it."""
         images = scaled(dataset.images[rows.support], self.scaling)
-        if not isinstance(self.learner, HeadLearner):
-            return SupportSet(images, rows.support_labels)
-        labels = rows.support_labels.repeat_interleave(len(self.view_names))
-        return SupportSet(views(images, self.view_names), labels)
+        return SupportSet(images, rows.support_labels)
 
 
 def measure(
@@ -187,30 +182,28 @@ def _log(probabilities: Tensor) -> Tensor:
 def _head_logits(
     answering: Answering, learner: HeadLearner, dataset: Dataset, drawn: Sequence[EpisodeRows]
 ) -> Iterator[Tensor]:
-    names = answering.view_names
-    of_support = _Features(answering, dataset, names, [rows.support for rows in drawn])
-    of_query = _Features(answering, dataset, ("identity",), [rows.query for rows in drawn])
+    of_support = _Features(answering, dataset, [rows.support for rows in drawn])
+    of_query = _Features(answering, dataset, [rows.query for rows in drawn])
     for rows in drawn:
         with torch.enable_grad():
-            head = learner.head(of_support.of(rows.support), rows.support_labels.repeat_interleave(len(names)))
+            head = learner.head(of_support.of(rows.support), rows.support_labels)
         yield head_logits(head, of_query.of(rows.query)).detach()
 
 
 class _Features:
-    """Features of every view of the images that occur in some rows, computed once."""
+    """Features of the images that occur in some rows, computed once."""
 
-    def __init__(self, answering: Answering, dataset: Dataset, names: tuple[str, ...], rows: Sequence[Tensor]) -> None:
+    def __init__(self, answering: Answering, dataset: Dataset, rows: Sequence[Tensor]) -> None:
         occurring = torch.unique(torch.cat(list(rows)))
         self.position = torch.full((len(dataset.images),), -1)
         self.position[occurring] = torch.arange(len(occurring))
         backbone = answering.learner.network.backbone
         chunks = (scaled(dataset.images[chunk], answering.scaling) for chunk in torch.split(occurring, CHUNK_IMAGES))
-        features = torch.cat([backbone(views(images, names)) for images in chunks])
-        self.features = features.view(len(occurring), len(names), -1)
+        self.features = torch.cat([backbone(images) for images in chunks])
 
     def of(self, rows: Tensor) -> Float[Tensor, "n n_features"]:
-        """Features of these images, the views of one image side by side."""
-        return self.features[self.position[rows]].flatten(0, 1)
+        """Features of these images."""
+        return self.features[self.position[rows]]
 
 
 def _adapt_ms(answering: Answering, dataset: Dataset, drawn: Sequence[EpisodeRows]) -> float:

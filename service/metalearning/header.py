@@ -112,7 +112,6 @@ class BaseModelHeader:
         purpose: one sentence for the client who chooses.
         suits: which images it is chosen for when a task names no base model.
         n_features: length of the backbone's feature vector.
-        views: what of each support image a head learner sees: `identity`, `mirror`.
         learners: the offers by learner name; the first is the default.
         calibration: the constants of trustworthy answers by learner; empty in files of older releases.
         provenance: what it was trained on, with which settings, from which commit; for people.
@@ -126,7 +125,6 @@ class BaseModelHeader:
     input: InputFormat
     scaling: PixelScaling
     learners: Mapping[str, LearnerOffer]
-    views: tuple[str, ...] = ("identity",)
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
@@ -155,6 +153,7 @@ def header_from_json(text: str) -> BaseModelHeader:
             raise CheckpointError(
                 f"header format {raw['format_version']} is not {FORMAT_VERSION}; use a matching release"
             )
+        _drop_views(raw)
         return BaseModelHeader(**(raw | _nested(raw)))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the header is incomplete or damaged: {error}") from error
@@ -190,6 +189,19 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _drop_views(raw: dict[str, Any]) -> None:
+    """Take out of a header what files of older releases say of the images that a head learner sees.
+
+    Raises:
+        CheckpointError: it sees more than the image itself.
+    """
+    views = raw.pop("views", ["identity"])
+    if views != ["identity"]:
+        raise CheckpointError(
+            f"support images have the views {views}, expected ['identity']; make the base model again"
+        )
+
+
 def _nested(raw: Mapping[str, Any]) -> dict[str, Any]:
     scaling = raw["scaling"]
     return {
@@ -197,7 +209,6 @@ def _nested(raw: Mapping[str, Any]) -> dict[str, Any]:
         "input": InputFormat(**raw["input"]),
         "scaling": PixelScaling(tuple(scaling["mean"]), tuple(scaling["std"]), scaling["invert"]),
         "learners": {name: LearnerOffer(**offer) for name, offer in raw["learners"].items()},
-        "views": tuple(raw["views"]),
         "calibration": {name: calibration_from_json(each) for name, each in raw.get("calibration", {}).items()},
         "figures": tuple(Figure(**figure) for figure in raw["figures"]),
     }

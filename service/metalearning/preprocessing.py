@@ -1,8 +1,5 @@
-"""Pixels to a network's floats, and the views of a support image that a head learner sees."""
+"""Pixels to a network's floats."""
 
-from collections.abc import Callable, Mapping, Sequence
-
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -26,29 +23,3 @@ def scaled(pixels: UInt8[Tensor, "n channels height width"], scaling: PixelScali
     mean = values.new_tensor(scaling.mean)[:, None, None]
     std = values.new_tensor(scaling.std)[:, None, None]
     return (values - mean) / std
-
-
-def views(images: Floats, names: Sequence[str]) -> Float[Tensor, "n_views channels height width"]:
-    """Every named view of every image, the views of one image side by side.
-
-    Row i * len(names) + j is view j of image i, so the labels that belong to it are
-    `labels.repeat_interleave(len(names))`.
-
-    Raises:
-        CheckpointError: a view is unknown.
-    """
-    unknown = [name for name in names if name not in VIEWS]
-    if unknown:
-        raise CheckpointError(f"view {unknown[0]!r} is unknown; known are {', '.join(VIEWS)}")
-    return torch.stack([VIEWS[name](images) for name in names], dim=1).flatten(0, 1)
-
-
-def _identity(images: Floats) -> Floats:
-    return images
-
-
-def _mirror(images: Floats) -> Floats:
-    return images.flip(-1)
-
-
-VIEWS: Mapping[str, Callable[[Floats], Floats]] = {"identity": _identity, "mirror": _mirror}

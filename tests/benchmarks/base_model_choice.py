@@ -29,7 +29,7 @@ from torch import Tensor
 from service.imaging import Decoded, decode
 from service.metalearning.learners.base import head_logits
 from service.metalearning.learners.head_learner import HeadLearner
-from service.metalearning.preprocessing import scaled, views
+from service.metalearning.preprocessing import scaled
 from service.metalearning.serialization import BaseModel, as_stored, load_base_model
 from service.persistence.records import ClassCount, TaskSnapshot
 from service.usecases.base_models import SHIPPED, BaseModels
@@ -47,7 +47,7 @@ Change = Callable[[bytes, np.random.Generator], bytes]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadImage:
-    """What is kept of an image: its features under each base model by id, a row a view, and how it looks."""
+    """What is kept of an image: its features under each base model by id, and how it looks."""
 
     features: Mapping[str, Tensor]
     looks_drawn: bool
@@ -133,7 +133,7 @@ def _features(decoded: Decoded, models: Sequence[BaseModel]) -> Iterator[tuple[s
     for model, array in zip(models, decoded.arrays, strict=True):
         with torch.inference_mode():
             images = scaled(torch.from_numpy(np.array(array))[None], model.header.scaling)
-            yield model.header.id, as_stored(model.network.backbone(views(images, model.header.views)))
+            yield model.header.id, as_stored(model.network.backbone(images))
 
 
 def measure(
@@ -167,10 +167,10 @@ def _accuracy(
     learner = model.learner(model.header.default_learner)
     assert isinstance(learner, HeadLearner)
     rows = torch.cat([image.features[model.header.id] for image in support])
-    of_rows = torch.arange(N_WAY).repeat_interleave(n_shot * len(model.header.views))
+    of_rows = torch.arange(N_WAY).repeat_interleave(n_shot)
     with torch.no_grad():
         head = learner.head(rows, of_rows)
-        asked = torch.cat([image.features[model.header.id][:1] for image in query])
+        asked = torch.cat([image.features[model.header.id] for image in query])
         return 100 * float((head_logits(head, asked).argmax(1) == labels).float().mean())
 
 

@@ -66,7 +66,7 @@ def drawings(data: Path, cache: Path | None, most: int | None = None) -> Measure
     )
     with torch.inference_mode():
         images = [scaled(dataset.images[rows], base.header.scaling) for rows in dataset.rows]
-        kinds = [base.network.backbone(of_kind)[:, None].clone() for of_kind in images]
+        kinds = [base.network.backbone(of_kind).clone() for of_kind in images]
     if kept is not None:
         torch.save(kinds, kept)
     return Measured(base, Domain("drawings", kinds))
@@ -80,8 +80,8 @@ def photographs(data: Path, cache: Path | None, most: int | None = None) -> Meas
         support, queries = torch.load(kept, weights_only=True)
     else:
         kinds = read_kinds(base, data, most=None if most is None else (most, most))
-        support = [rows[:, None].clone() for rows in kinds.support]
-        queries = [rows[:, None].clone() for rows in kinds.query]
+        support = [rows.clone() for rows in kinds.support]
+        queries = [rows.clone() for rows in kinds.query]
         if kept is not None:
             torch.save((support, queries), kept)
     return Measured(base, Domain("photographs", support, queries))

@@ -29,7 +29,7 @@ class Bench:
 
     engine: Engine
     base_model: str
-    two_views: str
+    mirrored: str
     artifacts: Path
 
     async def adapt(self, request: AdaptRequest) -> AdaptResult:
@@ -46,7 +46,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> ToyModel:
 @pytest.fixture(scope="session")
 def mirrored_toy(tmp_path_factory: pytest.TempPathFactory) -> ToyModel:
     path = tmp_path_factory.mktemp("base-models") / "mirrored.safetensors"
-    return ToyModel(path, save_toy_base_model(path, views=("identity", "mirror"), seed=1))
+    return ToyModel(path, save_toy_base_model(path, mirrored=True, seed=1))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(ENGINES))

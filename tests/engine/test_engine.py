@@ -123,12 +123,6 @@ async def test_stored_features_and_sent_images_mix(bench: Bench) -> None:
     assert mixed.features != fresh.features
 
 
-async def test_all_views_of_an_image_are_kept_in_its_row(bench: Bench) -> None:
-    fresh = await bench.adapt(toy_support(bench.two_views))
-    again = await bench.adapt(_from_features(bench.two_views, fresh, rows=range(12)))
-    assert again.artifact == fresh.artifact
-
-
 async def test_a_prior_shifts_answers_by_its_odds(bench: Bench) -> None:
     balanced = await bench.adapt(toy_support(bench.base_model, n_way=2))
     shifted = await bench.adapt(toy_support(bench.base_model, n_way=2, prior=(0.9, 0.1)))
@@ -264,7 +258,7 @@ async def test_the_figures_add_up(bench: Bench) -> None:
     after = bench.engine.stats()
     assert after.state == "ready"
     assert after.device.startswith("cpu")
-    assert set(after.base_models) == {bench.base_model, bench.two_views}
+    assert set(after.base_models) == {bench.base_model, bench.mirrored}
     assert after.batches == before.batches + 1
     assert after.batch_rows == before.batch_rows + 2
     assert after.cache_hits == before.cache_hits + 1

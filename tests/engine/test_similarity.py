@@ -25,9 +25,9 @@ def rows(digest: str, *wanted: int) -> tuple[FeatureRow, ...]:
     return tuple(FeatureRow(digest, row) for row in wanted)
 
 
-@pytest.mark.parametrize("views", ["base_model", "two_views"])
-async def test_an_example_is_as_like_itself_as_can_be(bench: Bench, views: str) -> None:
-    base_model = getattr(bench, views)
+@pytest.mark.parametrize("backbone", ["base_model", "mirrored"])
+async def test_an_example_is_as_like_itself_as_can_be(bench: Bench, backbone: str) -> None:
+    base_model = getattr(bench, backbone)
     digest = await stored(bench, base_model)
     pixels = toy_images([0, 1, 2] * 4, seed=0)[:3]
     found = await bench.engine.similarities(SimilarityRequest(base_model, rows(digest, 0, 1, 2), pixels), deadline_s=20)

@@ -26,9 +26,9 @@ OFFERS = {
 }
 
 
-def save_toy_base_model(path: Path, *, views: tuple[str, ...] = ("identity",), seed: int = 0) -> str:
+def save_toy_base_model(path: Path, *, mirrored: bool = False, seed: int = 0) -> str:
     """Write a base model with random weights; return its digest."""
-    spec = BackboneSpec("tiny", {"channels": 1})
+    spec = BackboneSpec("tiny", {"channels": 1, "mirrored": mirrored})
     torch.manual_seed(seed)
     backbone = build_backbone(spec)
     n_features = int(backbone.n_features)  # type: ignore[arg-type]  # nn.Module hides the type of its attributes
@@ -41,7 +41,6 @@ def save_toy_base_model(path: Path, *, views: tuple[str, ...] = ("identity",), s
         input=InputFormat(side_px=8, channels=1),
         scaling=PixelScaling(mean=(0.5,), std=(0.5,)),
         learners=OFFERS,
-        views=views,
     )
     save_base_model(path, Network(backbone, n_features), header)
     return file_digest(path)

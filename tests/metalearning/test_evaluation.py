@@ -58,8 +58,8 @@ def grey_classes(*greys: int) -> Dataset:
     return Dataset("greys", images.contiguous(), tuple(map(str, greys)), tuple(rows))
 
 
-def answering(name: str, views: tuple[str, ...] = ("identity",)) -> Answering:
-    return Answering(LEARNERS[name](make_network(dtype=torch.float32)), SCALING, views)
+def answering(name: str) -> Answering:
+    return Answering(LEARNERS[name](make_network(dtype=torch.float32)), SCALING)
 
 
 def test_classes_that_one_feature_tells_apart_are_all_answered_right() -> None:
@@ -101,18 +101,6 @@ def test_features_computed_once_give_the_figures_of_whole_adaptations(name: str)
 
     assert by_features.accuracy == pytest.approx(by_adaptation.accuracy)
     assert by_features.nll == pytest.approx(by_adaptation.nll, rel=1e-4)
-
-
-def test_a_head_learner_sees_every_view_of_a_support_image() -> None:
-    dataset = make_dataset(noise=200)
-    both = answering("ridge", ("identity", "mirror"))
-    whole = answering("ridge", ("identity", "mirror"))
-    whole.learner.adapts = "network"
-
-    by_features, by_adaptation = (measure(each, dataset, SHAPE, episodes=10) for each in (both, whole))
-
-    assert by_features.nll == pytest.approx(by_adaptation.nll, rel=1e-4)
-    assert by_features.nll != measure(answering("ridge"), dataset, SHAPE, episodes=10).nll
 
 
 def test_every_learner_is_measured_on_the_same_episodes() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from service.metalearning.header import (
     InputFormat,
     LearnerOffer,
     PixelScaling,
+    header_from_json,
     header_to_json,
     read_header,
 )
@@ -64,6 +66,15 @@ def test_a_checkpoint_gives_the_same_network_back(path: Path) -> None:
 
 def test_a_checkpoint_gives_the_same_header_back(path: Path) -> None:
     assert load_base_model(path).header == read_header(path) == HEADER
+
+
+def test_a_header_of_an_older_release_that_names_the_one_view_of_an_image_is_read() -> None:
+    assert header_from_json(json.dumps(json.loads(header_to_json(HEADER)) | {"views": ["identity"]})) == HEADER
+
+
+def test_a_header_that_asks_for_other_views_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"have the views \['identity', 'mirror'\]"):
+        header_from_json(json.dumps(json.loads(header_to_json(HEADER)) | {"views": ["identity", "mirror"]}))
 
 
 def test_a_learner_can_be_saved_for_its_network(path: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ N_UNSEEN = 5
 N_QUERY = 15
 MOST_IMAGES = 200
 
-Kinds = Sequence[Float[Tensor, "_ n_views n_features"]]
+Kinds = Sequence[Float[Tensor, "_ n_features"]]
 """Features of the images of each class."""
 
 
@@ -45,7 +45,7 @@ class Domain:
         by_lot = [able[index] for index in torch.randperm(len(able), generator=generator).tolist()]
         if not self.are_alike:
             return by_lot
-        means = torch.stack([self.support[kind][:, 0].mean(0) for kind in by_lot])
+        means = torch.stack([self.support[kind].mean(0) for kind in by_lot])
         means = means - means.mean(0)
         likeness = torch.cosine_similarity(means, means[:1])
         return [by_lot[place] for place in likeness.argsort(descending=True).tolist()]
@@ -98,7 +98,7 @@ class Task:
 class Drawn:
     """A task that is not answered yet: features of its support, of queries of its classes, of images of others."""
 
-    support: Float[Tensor, "n n_views n_features"]
+    support: Float[Tensor, "n n_features"]
     labels: Labels
     query: Float[Tensor, "n_query n_features"]
     query_labels: Int[Tensor, " n_query"]
@@ -111,7 +111,7 @@ def compact(domain: Domain) -> Domain:
     Heads see lengths and angles alone, and a fit makes thousands of them.
     """
     kinds = [*domain.support, *(domain.queries or ())]
-    rows = torch.cat([kind.flatten(0, 1) for kind in kinds]).double()
+    rows = torch.cat(kinds).double()
     if len(rows) >= rows.shape[1]:
         return domain
     axes = torch.linalg.qr(rows.T).Q
@@ -142,7 +142,7 @@ def draw(domain: Domain, counts: Sequence[int], generator: torch.Generator, *, n
         count = counts[place] if place < len(counts) else 0
         mixed = domain.support[kind][torch.randperm(len(domain.support[kind]), generator=generator)]
         rest = mixed[count:] if domain.queries is None else domain.queries[kind]
-        asked = rest[torch.randperm(len(rest), generator=generator)[:n_query], 0]
+        asked = rest[torch.randperm(len(rest), generator=generator)[:n_query]]
         if place < len(counts):
             support.append(mixed[:count])
         (query if place < len(counts) else unseen).append(asked)
@@ -151,9 +151,8 @@ def draw(domain: Domain, counts: Sequence[int], generator: torch.Generator, *, n
 
 def answered(learner: HeadLearner, drawn: Drawn, *, domain: int = 0) -> Task:
     """The task adapted, its queries and its held-out examples answered."""
-    n_views = drawn.support.shape[1]
     with torch.no_grad():
-        head = learner.head(drawn.support.flatten(0, 1), drawn.labels.repeat_interleave(n_views))
+        head = learner.head(drawn.support, drawn.labels)
         evidence = held_out(learner, drawn.support, drawn.labels)
     return Task(
         domain=domain,
@@ -168,8 +167,7 @@ def answered(learner: HeadLearner, drawn: Drawn, *, domain: int = 0) -> Task:
 
 
 def _distances(drawn: Drawn, *, unit: bool) -> Distances:
-    labels = drawn.labels.repeat_interleave(drawn.support.shape[1])
-    means = class_means(drawn.support.flatten(0, 1), labels, unit=unit)
+    means = class_means(drawn.support, drawn.labels, unit=unit)
     return Distances(nearest_distances(means, drawn.query), nearest_distances(means, drawn.unseen))
 
 

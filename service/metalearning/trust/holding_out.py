@@ -26,7 +26,7 @@ NEAR_COPY = 0.02
 photographs: saving a JPEG again at quality 75 moves an image by less than 0.001 of it, two thirds of the size by 0.005
 to 0.02; of two Omniglot drawings of one character 99.9 % are further apart than 0.05."""
 
-Rows = Float[Tensor, "n n_views n_features"]
+Rows = Float[Tensor, "n n_features"]
 Pairs = Bool[Tensor, "n n"]
 
 
@@ -56,7 +56,7 @@ def held_out(
 
     Args:
         learner: makes the heads.
-        rows: features of every view of each example; the first view is the image as it is.
+        rows: features of each example.
         labels: 0..n_way-1, each present.
         groups: what must stay together, a number a group; None stands for itself. Empty: no groups.
         copies: `near_copies` of the rows, if it is at hand.
@@ -70,18 +70,17 @@ def held_out(
         pause()
         kept = (~fold).to(rows.device)
         with torch.no_grad():
-            head = learner.head(rows[kept].flatten(0, 1), labels[kept].repeat_interleave(rows.shape[1]))
-            logits[~kept] = head_logits(head, rows[~kept, 0]).to(logits.dtype)
+            head = learner.head(rows[kept], labels[kept])
+            logits[~kept] = head_logits(head, rows[~kept]).to(logits.dtype)
         answered |= fold
     return HeldOut(logits, answered)
 
 
 def near_copies(rows: Rows) -> Pairs:
     """Which examples are the same image, or all but the same; the diagonal is false."""
-    features = rows[:, 0]
-    distances = torch.cdist(features, features).square()
-    others = ~torch.eye(len(features), dtype=torch.bool, device=features.device)
-    median = distances[others].median() if len(features) > 1 else distances.new_zeros(())
+    distances = torch.cdist(rows, rows).square()
+    others = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    median = distances[others].median() if len(rows) > 1 else distances.new_zeros(())
     return (distances <= NEAR_COPY * median) & others
 
 

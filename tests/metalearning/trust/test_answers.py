@@ -66,9 +66,7 @@ def test_constants_survive_the_header() -> None:
 
 def test_fitted_constants_calibrate_and_tell_unknown_images(generator: torch.Generator) -> None:
     # Classes of noisy points; logits that are 5 times too bold.
-    kinds = [
-        (torch.randn(8, generator=generator) + 0.8 * torch.randn(12, 8, generator=generator))[:, None] for _ in range(8)
-    ]
+    kinds = [torch.randn(8, generator=generator) + 0.8 * torch.randn(12, 8, generator=generator) for _ in range(8)]
     found = fit(ProtoNet(make_network(), scale=5.0), [Domain("points", kinds)], episodes=15)
     assert found.logit_factor([5] * 5) < 0.5
     assert math.isfinite(found.held_out.low)

@@ -21,8 +21,8 @@ CALIBRATION = Calibration(
 
 
 def rows_of(*values: float) -> Tensor:
-    """Examples of one feature and one view."""
-    return torch.tensor(values)[:, None, None]
+    """Examples of one feature."""
+    return torch.tensor(values)[:, None]
 
 
 def test_a_held_out_example_does_not_answer_for_itself() -> None:

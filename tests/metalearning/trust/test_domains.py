@@ -17,7 +17,7 @@ def noisy_domain(generator: torch.Generator, *, noise: float, n_features: int = 
     """Eight classes of twelve points."""
     centres = torch.randn(8, 1, n_features, generator=generator)
     kinds = centres + noise * torch.randn(8, 12, n_features, generator=generator)
-    return Domain(f"noise {noise}", list(kinds[:, :, None]))
+    return Domain(f"noise {noise}", list(kinds))
 
 
 def tasks_of(domains: list[Domain]) -> list[Task]:
@@ -28,14 +28,14 @@ def tasks_of(domains: list[Domain]) -> list[Task]:
 def test_look_alikes_are_the_nearest_classes(generator: torch.Generator) -> None:
     # Five classes towards one side, five towards the other: a task of three is of one side.
     sides = torch.tensor([[1.0, 0.0]] * 5 + [[-1.0, 0.0]] * 5)
-    kinds = list((sides + 0.1 * torch.randn(10, 2, generator=generator))[:, None, None].expand(-1, 4, 1, 2))
+    kinds = list((sides + 0.1 * torch.randn(10, 2, generator=generator))[:, None].expand(-1, 4, 2))
     order = Domain("sides", kinds, are_alike=True).order(range(10), generator)
     assert len({place < 5 for place in order[:3]}) == 1
 
 
 def test_queries_kept_apart_are_never_support_images(generator: torch.Generator) -> None:
-    support = [torch.full((4, 1, 2), 1.0 + kind) for kind in range(8)]
-    queries = [torch.full((3, 1, 2), -1.0 - kind) for kind in range(8)]
+    support = [torch.full((4, 2), 1.0 + kind) for kind in range(8)]
+    queries = [torch.full((3, 2), -1.0 - kind) for kind in range(8)]
     drawn = draw(Domain("apart", support, queries), (4, 4), generator)
     assert bool((drawn.support > 0).all())
     assert bool((drawn.query < 0).all())
