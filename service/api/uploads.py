@@ -29,6 +29,7 @@ from service.errors import (
 from service.usecases.limits import Limits
 from service.usecases.new_tasks import NewTask
 from service.usecases.uploads import LabelledUpload, Upload
+from service.wording import counted
 
 FORM: Final = "multipart/form-data"
 JSON: Final = "application/json"
@@ -189,10 +190,12 @@ async def _labelled_uploads(form: Form, limits: Limits) -> tuple[LabelledUpload,
             raise InvalidRequest("send one 'archive', or 'files' with 'labels', not both")
         return await asyncio.to_thread(read_archive, archives[0], limits)
     if len(files) != len(labels):
-        detail = f"{len(files)} files but {len(labels)} labels; send one label for each file, in the same order"
+        counts = f"{counted(len(files), 'file')} but {counted(len(labels), 'label')}"
+        detail = f"{counts}; send one label for each file, in the same order"
         raise _rejected("/labels", "labels-mismatch", detail)
     if groups and len(groups) != len(files):
-        detail = f"{len(files)} files but {len(groups)} groups; send one for each file in the same order, or none"
+        counts = f"{counted(len(files), 'file')} but {counted(len(groups), 'group')}"
+        detail = f"{counts}; send one for each file in the same order, or none"
         raise _rejected("/groups", "groups-mismatch", detail)
     return tuple(
         LabelledUpload(label, _upload(part), f"/files/{index}", group or None)

@@ -12,6 +12,7 @@ from service.cli.sources import FoundImage
 from service.cli.tasks import SkipBad, TaskName, VersionNumber, images_of
 from service.cli.uploads import send_accepted
 from service.errors import InvalidRequest
+from service.wording import counted
 
 if TYPE_CHECKING:
     from service.client import Client, Evaluation, Task
@@ -97,7 +98,7 @@ def _facts(evaluation: "Evaluation") -> list[tuple[str, object]]:
     low, high = evaluation.interval_95
     facts: list[tuple[str, object]] = [
         ("version", evaluation.version),
-        ("measured on", f"{evaluation.n_images} images, {evaluation.basis}"),
+        ("measured on", f"{counted(evaluation.n_images, 'image')}, {evaluation.basis}"),
         ("accuracy", f"{evaluation.accuracy:.4f} ({low:.4f} to {high:.4f})"),
         ("balanced accuracy", evaluation.balanced_accuracy),
     ]

@@ -12,6 +12,7 @@ from service.cli.output import AsJson, progress, say, show_json, show_table
 from service.cli.sources import image_paths
 from service.cli.tasks import SECONDS_A_DAY, Metadata, Store, TaskName, Wait, adapted, pairs, show_task
 from service.error_names import error_class
+from service.wording import counted
 
 if TYPE_CHECKING:
     from service.client import Client, PoolProgress, Progress, Suggestion
@@ -101,7 +102,7 @@ def feedback(  # noqa: PLR0913  # each is an option of the command line
     with connect(ctx) as client:
         found = client.task(task)
         stored = client.give_feedback(found, {label: paths})
-        say(f"{len(stored)} images are examples of {label!r}")
+        say(f"{counted(len(stored), 'image')} added to the examples of {label!r}")
         show_task(adapted(client, found, wait_s=wait) if adapt else client.task(found), as_json=as_json)
 
 

@@ -12,6 +12,7 @@ from service.cli.output import AsJson, say, show_json, show_table
 from service.cli.sources import FoundImage, labelled_images
 from service.cli.uploads import check_support_set, missing_images, send_examples, told_if_half_made
 from service.errors import DeadlineExceeded
+from service.wording import counted
 
 if TYPE_CHECKING:
     from service.client import Client, Task, TaskClass, Version
@@ -101,7 +102,7 @@ def add(  # noqa: PLR0913  # each is an option of the command line
         found = client.task(task)
         missing = missing_images(client, found, images)
         if len(missing) < len(images):
-            say(f"{len(images) - len(missing)} of {len(images)} images are there already")
+            say(f"{len(images) - len(missing)} of {counted(len(images), 'image')} there already")
         with told_if_half_made(client, found, source):
             send_examples(client, found, missing, skip_bad=skip_bad)
             is_due = bool(missing) or found.current_version is None
@@ -162,7 +163,7 @@ def delete(
     with connect(ctx) as client:
         found = [client.task(task) for task in tasks]
         for task in found:
-            named = f"task {task.id} ({task.name or 'without a name'}, {task.n_examples} examples)"
+            named = f"task {task.id} ({task.name or 'without a name'}, {counted(task.n_examples, 'example')})"
             if not yes and sys.stdin.isatty() and not typer.confirm(f"delete {named}?", err=True):
                 say(f"{named} is kept")
                 continue
@@ -175,7 +176,7 @@ def images_of(source: Path) -> list[FoundImage]:
     images, others = labelled_images(source)
     if others:
         shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        say(f"left out {len(others)} files that are no images in a class folder: {shown}")
+        say(f"left out {counted(len(others), 'file')}, no image in a class folder: {shown}")
     return images
 
 

@@ -13,6 +13,7 @@ import typer
 from service.cli.output import INTERRUPTED, problem, progress, say
 from service.cli.sources import FoundImage
 from service.errors import BadItem, InvalidSupportSet, ServiceError, UploadRejected
+from service.wording import counted
 
 if TYPE_CHECKING:
     from service.client import Client, Example, Limits, Task
@@ -34,7 +35,7 @@ def check_support_set(images: Sequence[FoundImage], limits: "Limits") -> None:
     n_way = len({image.label for image in images if not image.is_left_out})
     if not limits.min_classes <= n_way <= limits.max_classes:
         allowed = f"a task has {limits.min_classes} to {limits.max_classes}"
-        raise InvalidSupportSet(f"found {n_way} class folder{'s' * (n_way != 1)}, {allowed}")
+        raise InvalidSupportSet(f"found {counted(n_way, 'class folder')}, {allowed}")
     if len(images) > limits.support_images:
         raise InvalidSupportSet(f"found {len(images)} images, a task has at most {limits.support_images}")
 
@@ -119,7 +120,7 @@ def _tell(client: "Client", task: "Task", source: Path) -> None:
     except ServiceError:
         say(f"what task {task.id} holds is told by: handful tasks show {task.id}")
         return
-    say(f"task {task.id} holds {n_stored} images so far")
+    say(f"task {task.id} holds {counted(n_stored, 'image')} so far")
     say("to send what is missing (--skip-bad leaves out what is refused) and adapt it, or to remove it:")
     say(f"  handful tasks add {task.id} --from {shlex.quote(str(source))}")
     say(f"  handful tasks delete {task.id}")

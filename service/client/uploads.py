@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Literal, TypeAlias, TypedDict
 
 from service.client.connection import Connection
 from service.errors import InvalidRequest
+from service.wording import counted
 
 PART_OVERHEAD_BYTES = 1024
 """Room that one image's headers and label take in a multipart body."""
@@ -176,7 +177,8 @@ def send_labelled(  # noqa: PLR0913  # what a form and its request have
     data = given(dict(fields or {})) | {"labels": parts.labels}
     if groups is not None:
         if len(groups) != len(parts.labels):
-            raise InvalidRequest(f"{len(parts.labels)} images but {len(groups)} groups; give one for each, or None")
+            counts = f"{counted(len(parts.labels), 'image')} but {counted(len(groups), 'group')}"
+            raise InvalidRequest(f"{counts}; give one for each, or None")
         data["groups"] = [group or "" for group in groups]
     wait_s += parts.n_images
     answer: dict[str, Any] = connection.make(path, key=key, data=data, files=parts.files, wait_s=wait_s).json()

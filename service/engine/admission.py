@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from service.errors import EngineBusy, EngineNotReady
+from service.wording import counted
 
 
 class Admission:
@@ -51,7 +52,7 @@ class Admission:
         """
         self._refuse_when_closed()
         if self._rows and self._rows + rows > self._queue_items:
-            raise EngineBusy(f"{self._rows} images are waiting to be predicted, the most is {self._queue_items}")
+            raise EngineBusy(f"{counted(self._rows, 'image')} waiting to be predicted, the most is {self._queue_items}")
         self._rows += rows
         self._predictions += 1
         try:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from service.errors import DatasetError
+from service.wording import counted
 
 Decode: TypeAlias = Callable[[bytes], NDArray[np.uint8]]
 Pick: TypeAlias = Callable[[str], bool]
@@ -104,7 +105,8 @@ def read_omniglot(root: Path, split: Split, decode: Decode) -> Dataset:
     found = read_folders(archives, decode, name="omniglot", pick=lambda path: _folder(path) in wanted)
     missing = wanted - set(found.class_names)
     if missing:
-        raise DatasetError(f"{len(missing)} characters of split {split!r} have no images, such as {min(missing)}")
+        without = counted(len(missing), "character")
+        raise DatasetError(f"{without} of split {split!r} without images, such as {min(missing)}")
     return found
 
 

@@ -23,6 +23,7 @@ from service.metalearning.recipe import PretrainingSettings, Recipe
 from service.metalearning.serialization import save_base_model
 from service.metalearning.training_data import TrainingData
 from service.metalearning.training_run import Outcome, Progress, Run, initial_network
+from service.wording import counted
 
 _TEST_BATCH = 500
 
@@ -60,7 +61,9 @@ def split_images(dataset: Dataset, n_test: int) -> tuple[Dataset, Dataset]:
     """
     for name, rows in zip(dataset.class_names, dataset.rows, strict=True):
         if len(rows) <= n_test:
-            raise DatasetError(f"class {name!r} has {len(rows)} images, need more than the {n_test} held out")
+            raise DatasetError(
+                f"class {name!r} has {counted(len(rows), 'image')}, need more than the {n_test} held out"
+            )
     kept = tuple(rows[: len(rows) - n_test] for rows in dataset.rows)
     test = tuple(rows[len(rows) - n_test :] for rows in dataset.rows)
     return (

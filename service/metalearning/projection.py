@@ -15,6 +15,7 @@ from service.metalearning.header import PixelScaling
 from service.metalearning.learners.base import CHUNK_IMAGES
 from service.metalearning.preprocessing import scaled
 from service.metalearning.whitening import covariance_within, whitening
+from service.wording import counted
 
 PHOTOGRAPHS = "photographs"
 """The domain whose mean is the centre."""
@@ -63,7 +64,7 @@ def learn_projection(backbone: Ensemble, domains: Mapping[str, Domain], *, floor
 
 def learned_from(domains: Mapping[str, Domain]) -> str:
     """The domains in words, for the provenance of a base model."""
-    return ", ".join(f"{name} ({len(domain.labels)} images)" for name, domain in domains.items())
+    return ", ".join(f"{name} ({counted(len(domain.labels), 'image')})" for name, domain in domains.items())
 
 
 def domains_to_file(path: Path, domains: Mapping[str, Domain]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from service.errors import DatasetError
 from service.metalearning.datasets import Dataset
+from service.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ def check_drawable(dataset: Dataset, shape: EpisodeShape) -> None:
         DatasetError: names the class and its count.
     """
     if dataset.n_classes < shape.n_way:
-        raise DatasetError(f"data set {dataset.name!r} has {dataset.n_classes} classes, need at least {shape.n_way}")
+        found = counted(dataset.n_classes, "class")
+        raise DatasetError(f"data set {dataset.name!r} has {found}, need at least {shape.n_way}")
     if dataset.query_rows is None:
         _check_rows(dataset.class_names, dataset.rows, shape.n_shot + shape.n_query, "support and query")
     else:
@@ -113,7 +115,9 @@ def check_drawable(dataset: Dataset, shape: EpisodeShape) -> None:
 def _check_rows(names: tuple[str, ...], rows: tuple[Tensor, ...], needed: int, use: str) -> None:
     for name, of_class in zip(names, rows, strict=True):
         if len(of_class) < needed:
-            raise DatasetError(f"class {name!r} has {len(of_class)} images, need at least {needed} for {use}")
+            raise DatasetError(
+                f"class {name!r} has {counted(len(of_class), 'image')}, need at least {needed} for {use}"
+            )
 
 
 def _drawn(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -17,6 +17,7 @@ from service.usecases.serving import ServingVersion, ServingVersions
 from service.usecases.texts import checked_labels
 from service.usecases.uploads import LabelledUpload
 from service.usecases.views import ImagePrediction
+from service.wording import counted
 
 UnknownLabels: TypeAlias = Literal["refuse", "count"]
 """What becomes of images whose label the task does not have: the request is refused, or they count as unknown."""
@@ -143,7 +144,8 @@ def _truth(
             for each, label, name in zip(uploads, labels, (each.upload.filename for each in uploads), strict=True)
             if label not in class_of
         )
-        detail = f"{len(items)} images have labels that version {serving.number} does not have: {_listed(strange)}"
+        refused = counted(len(items), "image")
+        detail = f"{refused} with labels that version {serving.number} does not have: {_listed(strange)}"
         raise UploadRejected(f"{detail}; it has {_listed(serving.labels)}; unknown_labels=count counts them", items)
     if all(index == UNKNOWN for index in truth):
         raise InvalidRequest(f"no image has a label of version {serving.number}: it has {_listed(serving.labels)}")

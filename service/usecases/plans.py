@@ -21,6 +21,7 @@ from service.persistence.records import ClassCount, TaskSnapshot, VersionRecord
 from service.usecases.base_models import BaseModelCard, BaseModels
 from service.usecases.limits import Limits
 from service.usecases.texts import checked_label
+from service.wording import counted
 
 Prior: TypeAlias = str | Mapping[str, float]
 """`balanced`, `support`, or a weight for each label."""
@@ -122,7 +123,8 @@ def check_classes(classes: Sequence[ClassCount], limits: Limits, *, left_out: Se
     if len(classes) < limits.min_classes:
         names = "; the only one is " + repr(classes[0].label) if classes else ""
         names += "; left out: " + ", ".join(map(repr, left_out)) if left_out else ""
-        raise InvalidSupportSet(f"the examples have {len(classes)} classes, need at least {limits.min_classes}{names}")
+        found = counted(len(classes), "class")
+        raise InvalidSupportSet(f"the examples have {found}, need at least {limits.min_classes}{names}")
     if len(classes) > limits.max_classes:
         raise InvalidSupportSet(f"the examples have {len(classes)} classes, at most {limits.max_classes} are allowed")
 

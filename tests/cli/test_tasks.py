@@ -65,7 +65,7 @@ def test_a_zip_that_the_page_saved_becomes_the_task_that_it_was(remote: Handful,
     task = create(remote, name, saved)
     classes = [(each["label"], each["n_examples"], each["is_left_out"]) for each in task["classes"]]
     assert classes == [("dark/grey", 1, False), ("light", 1, False), ("odd", 1, True)]
-    assert "3 of 3 images are there already" in remote("tasks", "add", name, "--from", saved).err
+    assert "3 of 3 images there already" in remote("tasks", "add", name, "--from", saved).err
     assert remote("tasks", "evaluate", name, saved, "--count-unknown").code == 0
 
 
@@ -95,7 +95,7 @@ def test_only_images_that_are_missing_are_added(remote: Handful, name: str, fold
     create(remote, name, folder)
     Image.new("L", (16, 16), 30).save(folder / "dark" / "3.png")
     ran = remote("tasks", "add", name, "--from", folder, "--json")
-    assert "6 of 7 images are there already" in ran.err
+    assert "6 of 7 images there already" in ran.err
     assert (json.loads(ran.out)["n_examples"], json.loads(ran.out)["current_version"]) == (7, 2)
 
 
@@ -160,7 +160,7 @@ def test_an_interrupted_upload_says_what_is_kept_and_how_to_go_on(
             raise KeyboardInterrupt
     told = capsys.readouterr().err
     assert ended.value.exit_code == 130
-    assert f"task {task.id} holds 1 images so far" in told
+    assert f"task {task.id} holds 1 image so far" in told
     assert f"handful tasks add {task.id} --from {folder}" in told
 
 

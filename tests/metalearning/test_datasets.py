@@ -163,7 +163,7 @@ def test_omniglot_is_read_by_its_published_split(tmp_path: Path) -> None:
 
 
 def test_a_character_of_the_split_without_images_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"1 characters .* such as images_evaluation/Angelic/character99"):
+    with pytest.raises(DatasetError, match=r"1 character .* such as images_evaluation/Angelic/character99"):
         read_omniglot(write_omniglot(tmp_path), "trainval", decode)
 
 

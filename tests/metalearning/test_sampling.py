@@ -69,7 +69,7 @@ def test_a_class_with_too_few_images_is_named_with_its_count() -> None:
 
 
 def test_a_class_with_too_few_query_images_is_named_with_its_count() -> None:
-    with pytest.raises(DatasetError, match="class 'b' has 1 images, need at least 2 for query"):
+    with pytest.raises(DatasetError, match="class 'b' has 1 image, need at least 2 for query"):
         check_drawable(dataset_of(3, 3, query_sizes=(2, 1)), EpisodeShape(2, 3, 2))
 
 

@@ -160,7 +160,7 @@ async def test_a_task_with_fewer_than_two_classes_is_not_adapted(house: House) -
     with pytest.raises(InvalidSupportSet, match="0 classes, need at least 2"):
         await house.tasks.adapt(task.id, wait_s=5)
     await house.tasks.add_examples(task.id, labelled(("only", png(0))))
-    with pytest.raises(InvalidSupportSet, match="1 classes, need at least 2; the only one is 'only'"):
+    with pytest.raises(InvalidSupportSet, match="1 class, need at least 2; the only one is 'only'"):
         await house.tasks.adapt(task.id, wait_s=5)
     assert house.engine.taken == 0
 

@@ -134,7 +134,7 @@ async def test_a_class_goes_with_its_examples_and_the_versions_that_know_it_stay
 async def test_the_last_class_but_one_can_go_and_only_adapting_is_refused(house: House) -> None:
     task = await house.ready_task()
     await house.classes.remove(task.id, "dark")
-    with pytest.raises(InvalidSupportSet, match="have 1 classes"):
+    with pytest.raises(InvalidSupportSet, match="have 1 class,"):
         await house.tasks.adapt(task.id, wait_s=5)
     assert await answered_by(house, task) == 1
 
