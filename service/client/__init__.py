@@ -23,10 +23,11 @@ from service.client.answers import (
     TaskClass,
     Version,
 )
-from service.client.client import Client, TaskRef
+from service.client.client import Client
 from service.client.connection import ServiceUnreachable
 from service.client.evaluations import ClassEvaluation, Evaluation, ThresholdEvaluation
 from service.client.exports import ExportedFile, ExportFormat
+from service.client.finding import TaskRef
 from service.client.suggestions import PoolProgress
 from service.client.uploads import Image, ImageSource, LabelledImage, LabelledImages, Prior, TaskChanges, TaskOptions
 from service.client.watching import Progress

@@ -1,12 +1,9 @@
 """The client of one service: every call of the public contract, typed."""
 
 import os
-import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypeAlias, Unpack, overload
-from urllib.parse import quote
+from typing import Self, Unpack, overload
 
 import httpx
 
@@ -27,6 +24,7 @@ from service.client.answers import (
 from service.client.connection import Connection
 from service.client.evaluations import Evaluation, UnknownLabels, evaluate
 from service.client.exports import ExportedFile, ExportFormat, export
+from service.client.finding import TaskFinder, TaskRef
 from service.client.predictions import predict_many, predict_one
 from service.client.suggestions import PoolProgress, suggest
 from service.client.uploads import (
@@ -41,15 +39,11 @@ from service.client.uploads import (
     image_source,
     send_labelled,
 )
+from service.client.waiting import ready_task
 from service.client.watching import Progress, watch
-from service.error_names import error_class
-from service.errors import DeadlineExceeded, InvalidRequest, NotFound, TaskNotFound, VersionNotFound
+from service.errors import VersionNotFound
 
-POLL_S = 0.5
 ADAPT_WAIT_S = 10.0
-
-TaskRef: TypeAlias = Task | str
-"""A task, its id, or a name that only one task has."""
 
 
 class Client:
@@ -76,6 +70,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._connection = Connection(base_url, api_key=api_key, timeout_s=timeout_s, transport=transport)
+        self._finder = TaskFinder(self._connection)
         self._limits: Limits | None = None
 
     def __enter__(self) -> Self:
@@ -159,22 +154,15 @@ class Client:
             TaskNotFound: there is none.
             InvalidRequest: several tasks have the name; the message names their ids.
         """
-        if isinstance(task, Task):
-            return self._task_by_id(task.id)
-        if not _is_uuid(task):
-            return self._task_by_name(task)
-        try:
-            return self._task_by_id(task)
-        except TaskNotFound:
-            return self._task_by_name(task)
+        return self._finder.find(task)
 
     def update_task(self, task: TaskRef, **changes: Unpack[TaskChanges]) -> Task:
         """The task after its name, metadata, threshold, or what it keeps, were changed; see `TaskChanges`."""
-        return task_from_json(self._connection.send("PATCH", self._path(task), json=changes).json())
+        return task_from_json(self._connection.send("PATCH", self._finder.path(task), json=changes).json())
 
     def delete_task(self, task: TaskRef) -> None:
         """Remove a task with its examples and versions."""
-        self._connection.send("DELETE", self._path(task))
+        self._connection.send("DELETE", self._finder.path(task))
 
     # Examples
 
@@ -193,21 +181,21 @@ class Client:
         Raises:
             UploadRejected: some images cannot be used; `items` names each.
         """
-        path = f"{self._path(task)}/examples"
+        path = f"{self._finder.path(task)}/examples"
         answer = send_labelled(self._connection, path, examples, groups=groups, key=idempotency_key)
         return [example_from_json(item) for item in answer["items"]]
 
     def examples(self, task: TaskRef) -> Iterator[Example]:
         """All examples of a task, page by page."""
-        return (example_from_json(item) for item in self._connection.pages(f"{self._path(task)}/examples", {}))
+        return (example_from_json(item) for item in self._connection.pages(f"{self._finder.path(task)}/examples", {}))
 
     def example_bytes(self, task: TaskRef, example: Example | str) -> bytes:
         """The file of an example as it was uploaded."""
-        return self._connection.get(self._example_path(task, example)).content
+        return self._connection.get(self._finder.example_path(task, example)).content
 
     def delete_example(self, task: TaskRef, example: Example | str) -> None:
         """Remove an example; the versions adapted on it stay."""
-        self._connection.send("DELETE", self._example_path(task, example))
+        self._connection.send("DELETE", self._finder.example_path(task, example))
 
     def move_example(self, task: TaskRef, example: Example | str, label: str) -> Example:
         """The example once it belongs to another class, which is added if the task has none of that label."""
@@ -233,7 +221,7 @@ class Client:
 
     def remove_class(self, task: TaskRef, label: str) -> None:
         """Remove a class with its examples."""
-        self._connection.send("DELETE", self._class_path(task, label))
+        self._connection.send("DELETE", self._finder.class_path(task, label))
 
     def give_feedback(
         self,
@@ -249,7 +237,7 @@ class Client:
         Raises:
             UploadRejected: some images cannot be used; `items` names each.
         """
-        path, fields = f"{self._path(task)}/feedback", {"adapt": str(adapt).lower(), "wait": wait_s}
+        path, fields = f"{self._finder.path(task)}/feedback", {"adapt": str(adapt).lower(), "wait": wait_s}
         answer = send_labelled(self._connection, path, examples, fields=fields, wait_s=wait_s, key=idempotency_key)
         return [example_from_json(item) for item in answer["items"]]
 
@@ -266,7 +254,7 @@ class Client:
         `on_progress` is told how far the service is, a few times a second.
         """
         sources = [image_source(image) for image in images]
-        return suggest(self._connection, f"{self._path(task)}/suggest", sources, n=n, on_progress=on_progress)
+        return suggest(self._connection, f"{self._finder.path(task)}/suggest", sources, n=n, on_progress=on_progress)
 
     # Versions
 
@@ -296,20 +284,20 @@ class Client:
         """
         options = {"learner": learner, "steps": steps, "lr": lr, "prior": prior}
         body = given({**options, "wait": wait_s, "activate": activate})
-        path = f"{self._path(task)}/adapt"
+        path = f"{self._finder.path(task)}/adapt"
         return version_from_json(self._connection.make(path, key=idempotency_key, json=body, wait_s=wait_s).json())
 
     def versions(self, task: TaskRef) -> Iterator[Version]:
         """All versions of a task, page by page."""
-        return (version_from_json(item) for item in self._connection.pages(f"{self._path(task)}/versions", {}))
+        return (version_from_json(item) for item in self._connection.pages(f"{self._finder.path(task)}/versions", {}))
 
     def version(self, task: TaskRef, number: int) -> Version:
         """One version of a task."""
-        return version_from_json(self._connection.get(f"{self._path(task)}/versions/{number}").json())
+        return version_from_json(self._connection.get(f"{self._finder.path(task)}/versions/{number}").json())
 
     def activate(self, task: TaskRef, number: int, *, idempotency_key: str | None = None) -> Task:
         """The task once a ready version answers, until another one is activated or a newer one becomes ready."""
-        path = f"{self._path(task)}/versions/{number}/activate"
+        path = f"{self._finder.path(task)}/versions/{number}/activate"
         return task_from_json(self._connection.make(path, key=idempotency_key).json())
 
     def watch(self, task: TaskRef, number: int | None = None) -> Iterator[Progress]:
@@ -323,7 +311,7 @@ class Client:
             if newest is None:
                 raise VersionNotFound("the task has no version to watch; adapt it first")
             number = newest.number
-        return watch(self._connection, f"{self._path(task)}/versions/{number}/events")
+        return watch(self._connection, f"{self._finder.path(task)}/versions/{number}/events")
 
     def wait_until_ready(self, task: TaskRef, *, timeout_s: float = 300.0) -> Task:
         """The task, once its newest version is ready.
@@ -332,15 +320,8 @@ class Client:
             ServiceError: the newest version failed; the class that its error names.
             DeadlineExceeded: it is not ready within `timeout_s`.
         """
-        deadline = time.monotonic() + timeout_s
         found = self.task(task)
-        while found.pending_version is not None:
-            if time.monotonic() > deadline:
-                raise DeadlineExceeded(f"task {found.id} is still {found.state} after {timeout_s:.0f} s")
-            time.sleep(POLL_S)
-            found = self._task_by_id(found.id)
-        self._raise_if_failed(found)
-        return found
+        return ready_task(self._connection, self._finder.path(found), found, timeout_s=timeout_s)
 
     # Predictions
 
@@ -378,7 +359,7 @@ class Client:
             version: the one that serves where it is not given.
             nearest: how many of the version's most similar examples to name beside each answer.
         """
-        path = f"{self._path(task)}/predict"
+        path = f"{self._finder.path(task)}/predict"
         params = given({"top_k": top_k, "version": version, "nearest": nearest or None})
         if isinstance(images, (bytes, str, os.PathLike, ImageSource)):
             return predict_one(self._connection, path, image_source(images), params)
@@ -401,7 +382,7 @@ class Client:
             version: the one that answers where it is not given.
             unknown_labels: `count` counts images whose label the task does not have as images of none of its classes.
         """
-        path = f"{self._path(task)}/evaluate"
+        path = f"{self._finder.path(task)}/evaluate"
         return evaluate(self._connection, path, queries, version=version, unknown_labels=unknown_labels)
 
     def export(self, task: TaskRef, kind: ExportFormat = "onnx", *, version: int | None = None) -> ExportedFile:
@@ -412,50 +393,14 @@ class Client:
             kind: `onnx` for the whole model, `safetensors` for the task parameters alone.
             version: the one that answers where it is not given.
         """
-        return export(self._connection, f"{self._path(task)}/export", kind, version=version)
+        return export(self._connection, f"{self._finder.path(task)}/export", kind, version=version)
 
     # How it is sent
 
-    def _task_by_id(self, task_id: str) -> Task:
-        return task_from_json(self._connection.get(f"/v1/tasks/{task_id}").json())
-
-    def _task_by_name(self, name: str) -> Task:
-        found = [task for task in self.tasks() if task.name == name]
-        if not found:
-            raise TaskNotFound(f"no task has the id or the name {name!r}")
-        if len(found) > 1:
-            ids = ", ".join(task.id for task in found)
-            raise InvalidRequest(f"{len(found)} tasks have the name {name!r}; say which by its id: {ids}")
-        return found[0]
-
-    def _path(self, task: TaskRef) -> str:
-        known = isinstance(task, Task) or _is_uuid(task)
-        return f"/v1/tasks/{task.id if isinstance(task, Task) else task if known else self._task_by_name(task).id}"
-
     def _changed_class(self, task: TaskRef, label: str, changes: Mapping[str, object]) -> Task:
-        return task_from_json(self._connection.send("PATCH", self._class_path(task, label), json=changes).json())
+        return task_from_json(self._connection.send("PATCH", self._finder.class_path(task, label), json=changes).json())
 
     def _changed_example(self, task: TaskRef, example: Example | str, changes: Mapping[str, object]) -> Example:
-        return example_from_json(self._connection.send("PATCH", self._example_path(task, example), json=changes).json())
-
-    def _class_path(self, task: TaskRef, label: str) -> str:
-        return f"{self._path(task)}/classes/{quote(label, safe='')}"
-
-    def _example_path(self, task: TaskRef, example: Example | str) -> str:
-        return f"{self._path(task)}/examples/{example.id if isinstance(example, Example) else example}"
-
-    def _raise_if_failed(self, task: Task) -> None:
-        """Return if the newest version did not fail; an older one that still answers does not make up for it."""
-        newest = next(self.versions(task), None)
-        if newest is not None and newest.state == "failed":
-            problem = newest.error
-            cls = error_class(problem.type.rpartition("/")[2]) if problem else NotFound
-            raise cls(f"version {newest.number} failed: {problem.detail if problem else 'no reason was kept'}")
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True
+        return example_from_json(
+            self._connection.send("PATCH", self._finder.example_path(task, example), json=changes).json()
+        )
