@@ -1,6 +1,7 @@
 """Statements on both databases: tasks, examples, versions and their leases."""
 
 import asyncio
+import dataclasses
 import time
 from uuid import UUID
 
@@ -263,3 +264,16 @@ async def test_a_task_that_does_not_exist_is_not_found(database: Database) -> No
         await TaskRows(database).delete(new_id())
     with pytest.raises(TaskNotFound):
         await TaskRows(database).serving(new_id(), None)
+
+
+async def test_a_task_is_there_for_as_long_as_it_is_kept(database: Database) -> None:
+    rows, task = TaskRows(database), dataclasses.replace(record(), keep_s=1.0)
+    version = await rows.create(task, [example("a"), example("b")], plan(None), lease=SHORT, room=ROOM)
+    assert 0 < ((await rows.serving(task.id, None)).left_s or 0) <= 1
+    await asyncio.sleep(1.01)
+    with pytest.raises(TaskNotFound):
+        await rows.serving(task.id, None)
+    with pytest.raises(TaskNotFound):
+        await VersionRows(database).get(task.id, version.number)
+    assert await VersionRows(database).free() is None
+    assert await VersionRows(database).take(version, THEIRS) is None
