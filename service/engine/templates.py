@@ -4,6 +4,7 @@ Why not artifacts: no row names them, so that a sweep would take them. They lie 
 artifacts, which no sweep looks into. A name tells what the bytes were made from and, behind that, their own digest.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -11,16 +12,25 @@ import uuid
 from importlib.metadata import version as release_of
 from pathlib import Path
 
+import service
+
 FOLDER = "templates"
 MOST_KEPT = 8
 """Of `photo` one has 51 MB; there are two for each base model, with and without an unknown score."""
 
+_CODE = Path(service.__file__).parent / "metalearning"
+
 _log = logging.getLogger(__name__)
 
 
-def template_key(base_model: str, kind: str) -> str:
-    """The name of what a base model, named by its digest, is traced to by this release."""
-    made_from = [base_model, kind, release_of("handful"), release_of("torch")]
+def template_key(base_model: str, kind: str, *, code: Path = _CODE) -> str:
+    """The name of what a base model, named by its digest, is traced to by this torch and the modules in `code`.
+
+    Why the modules and not our release: between two releases they change, and a trace of before would be taken for one
+    of theirs.
+    """
+    modules = [file.read_text("utf-8") for file in sorted(code.rglob("*.py"))]
+    made_from = [base_model, kind, release_of("torch"), *modules]
     return hashlib.sha256("\n".join(made_from).encode()).hexdigest()
 
 
@@ -31,25 +41,28 @@ class Templates:
         self._folder = artifacts_root / FOLDER
 
     def get(self, key: str) -> bytes | None:
-        """The template, if it was kept and is whole; it counts as just used."""
+        """The template, if it was kept and is whole; it counts as just used, and one that is damaged is removed."""
         for path in self._folder.glob(f"{key}-*.onnx"):
-            try:
+            with contextlib.suppress(OSError):  # another process put it away
                 data = path.read_bytes()
-                os.utime(path)
-            except OSError:  # another process put it away
-                continue
-            if path.name == _name(key, data):
-                return data
-            _log.warning("the template %s is damaged and is made again", path)
+                if path.name == _name(key, data):
+                    with contextlib.suppress(OSError):
+                        os.utime(path)
+                    return data
+                _log.warning("the template %s is damaged and is made again", path)
+                path.unlink(missing_ok=True)
         return None
 
     def put(self, key: str, data: bytes) -> None:
         """Keep a template, and of all those used last; where that fails it is only made again."""
+        temporary = self._folder / f"{uuid.uuid4().hex}.tmp"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            temporary = self._folder / f"{uuid.uuid4().hex}.tmp"
-            temporary.write_bytes(data)
-            temporary.replace(self._folder / _name(key, data))
+            try:
+                temporary.write_bytes(data)
+                temporary.replace(self._folder / _name(key, data))
+            finally:
+                temporary.unlink(missing_ok=True)  # what a full disk took of it
             self._put_away()
         except OSError as error:
             _log.warning("a template is not kept: %s", error)

@@ -1,6 +1,7 @@
 """Templates on the disk: found again, never wrong, never many."""
 
 import os
+import resource
 from pathlib import Path
 
 from service.engine.templates import FOLDER, MOST_KEPT, Templates, template_key
@@ -19,11 +20,29 @@ def test_a_template_is_of_one_base_model_and_one_kind(tmp_path: Path) -> None:
     assert Templates(tmp_path).get(template_key("0" * 64, "with unknown")) is None
 
 
-def test_a_damaged_template_is_none(tmp_path: Path) -> None:
+def test_a_template_is_of_the_code_that_traced_it(tmp_path: Path) -> None:
+    (tmp_path / "head.py").write_text("scale = 1")
+    before = template_key("0" * 64, "plain", code=tmp_path)
+    (tmp_path / "head.py").write_text("scale = 2")
+    assert template_key("0" * 64, "plain", code=tmp_path) != before
+
+
+def test_a_damaged_template_is_none_and_is_not_read_again(tmp_path: Path) -> None:
     Templates(tmp_path).put(KEY, b"traced")
     (path,) = (tmp_path / FOLDER).iterdir()
     path.write_bytes(b"traded")
     assert Templates(tmp_path).get(KEY) is None
+    assert list((tmp_path / FOLDER).iterdir()) == []
+
+
+def test_a_template_that_finds_no_space_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
+    try:
+        Templates(tmp_path).put(KEY, b"traced")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / FOLDER).iterdir()) == []
 
 
 def test_those_that_were_used_last_are_kept(tmp_path: Path) -> None:
