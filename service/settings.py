@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         DECODED_BYTES,
         ge=MEBIBYTE,
         le=1024 * GIBIBYTE,
-        description="decoded pixels in memory, each, of open uploads, open predictions, and adaptations",
+        description="decoded pixels in memory, each, of uploads, predictions, a pool to suggest from, and adaptations",
     )
     max_classes: int = Field(100, ge=2, le=10_000, description="most classes of a task")
     max_examples: int = Field(1000, ge=2, le=100_000, description="most support images of a task")

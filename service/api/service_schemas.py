@@ -19,6 +19,7 @@ class LimitsAnswer(Answered):
     prediction_images: int
     metadata_pairs: int
     label_chars: int
+    decoded_bytes: int
     wait_s: float = MAX_WAIT_S
     deadline_s: float
 

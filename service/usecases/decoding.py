@@ -5,7 +5,8 @@ Why no more of one request than there are threads waits for them: the image of a
 images of a large upload, never behind all of them.
 
 Whoever keeps what was decoded for as long as a request is open does so in a `room`: an upload of some hundred kilobytes
-may become a thousand arrays of a photograph's input size. Predictions have a room of their own, behind no upload.
+may become a thousand arrays of a photograph's input size. Predictions have a room of their own, behind no upload. Pools
+to suggest from come one at a time: each has all of a third room, or is refused.
 """
 
 import asyncio
@@ -64,16 +65,13 @@ class Decoder:
             RequestTooLarge: they take more than all the room.
             EngineBusy: others hold it, and went on doing so.
         """
-        n_bytes, most = _pixels_bytes(n_images, formats), self.limits.decoded_bytes
-        if n_bytes > most:
-            raise RequestTooLarge(
-                f"{n_images} images take {n_bytes} bytes decoded, the most is {most}; send fewer at once"
-            )
+        n_bytes = self.checked_bytes(n_images, formats)
         room = self._of_predictions if for_prediction else self._of_uploads
         try:
             async with asyncio.timeout(self._patience_s):
                 await room.take(n_bytes)
         except TimeoutError:
+            most = self.limits.decoded_bytes
             raise EngineBusy(
                 f"open requests hold the {most} bytes that decoded images may take; try again later"
             ) from None
@@ -81,6 +79,19 @@ class Decoder:
             yield
         finally:
             room.give_back(n_bytes)
+
+    def checked_bytes(self, n_images: int, formats: Sequence[InputFormat]) -> int:
+        """What images take in these formats and once more in one of them, put together.
+
+        Raises:
+            RequestTooLarge: it is more than all the room.
+        """
+        sizes = [wanted.channels * wanted.side_px * wanted.side_px for wanted in formats]
+        n_bytes, most = n_images * (sum(sizes) + max(sizes)), self.limits.decoded_bytes
+        if n_bytes > most:
+            images = "1 image takes" if n_images == 1 else f"{n_images} images take"
+            raise RequestTooLarge(f"{images} {n_bytes} bytes decoded, the most is {most}; send fewer at once")
+        return n_bytes
 
     async def decode(
         self, sources: Sequence[Source], formats: Sequence[InputFormat], *, tell: Callable[[], None] = lambda: None
@@ -141,11 +152,6 @@ class Decoder:
 class _Refusal:
     item: BadItem
     status: int
-
-
-def _pixels_bytes(n_images: int, formats: Sequence[InputFormat]) -> int:
-    sizes = [wanted.channels * wanted.side_px * wanted.side_px for wanted in formats]
-    return n_images * (sum(sizes) + max(sizes))
 
 
 def _decode(upload: Upload, formats: Sequence[InputFormat], max_pixels: int) -> Decoded:

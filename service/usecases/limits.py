@@ -17,7 +17,8 @@ class Limits:
         request_bytes: of one request, and of what its archive unpacks to.
         image_pixels: of one image, checked before a pixel is decoded.
         decodes_in_flight: images decoded at the same time by the whole process, which bounds its memory.
-        decoded_bytes: pixels of the whole process: of open uploads, of open predictions, and of adaptations, each.
+        decoded_bytes: pixels of the whole process: of open uploads, of predictions, of a pool to suggest from, and
+            of adaptations, each.
     """
 
     file_bytes: int = 32 * 2**20

@@ -126,6 +126,7 @@ class Suggestions:
         cards = (loaded,) if loaded is not None else candidates(base_model, self._base_models)
         sources = [Source(upload, f"/files/{index}") for index, upload in enumerate(uploads)]
         formats = [card.header.input for card in cards]
+        self._decoder.checked_bytes(len(uploads), formats)
         decoded = await self._decoder.decode(sources, formats, tell=count.count_read)
         looks_drawn = tuple(image.looks_drawn for image in decoded)
         snapshot = TaskSnapshot(base_model, None, None, (), looks_drawn)

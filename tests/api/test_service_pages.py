@@ -30,6 +30,7 @@ def test_the_limits_are_told(client: httpx.Client) -> None:
     assert limits["prediction_images"] == 64
     assert limits["support_images"] == 1000
     assert limits["file_bytes"] == 32 * 2**20
+    assert limits["decoded_bytes"] == 512 * 2**20
     assert (limits["wait_s"], limits["deadline_s"]) == (60, 30)
 
 

@@ -1,17 +1,22 @@
 """Which images of a pool to label next, for a task."""
 
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
 
 from service.errors import InvalidRequest, RequestTooLarge, TaskNotFound, UploadRejected
+from service.usecases.decoding import Decoder
 from service.usecases.new_tasks import NewTask
 from service.usecases.suggestions import MANY_LABELS, PoolCount
 from service.usecases.uploads import Upload
-from tests.usecases.conftest import House, dark_and_bright, labelled, png, upload
+from tests.usecases.conftest import LIMITS, House, dark_and_bright, labelled, png, upload
 
 THREE_GROUPS = [60, 62, 64, 66, 68, 190, 192, 194, 196, 198, 126, 127, 128, 129, 130]
 """Dark ones, bright ones, and some that are like neither."""
+
+N_BYTES = 64 + 192 + 192
+"""Of one image in the formats of both base models, and put together with others in the larger one."""
 
 
 def pool(*levels: int) -> list[Upload]:
@@ -73,6 +78,16 @@ async def test_a_pool_that_cannot_be_is_refused(house: House) -> None:
         await house.suggestions.suggest(task.id, [upload(png(1))] * 21, n_wanted=1, deadline_s=5)
     with pytest.raises(TaskNotFound):
         await house.suggestions.suggest(uuid4(), [upload(png(1))], n_wanted=1, deadline_s=5)
+
+
+async def test_a_pool_that_takes_too_much_memory_is_refused(house: House) -> None:
+    task = await house.tasks.create_empty(NewTask())
+    house.decoder.close()
+    house.decoder = Decoder(replace(LIMITS, decoded_bytes=3 * N_BYTES))
+    assert len(await suggested(house, task.id, [10, 20, 30])) == 3
+    with pytest.raises(RequestTooLarge, match="4 images take 1792 bytes decoded, the most is 1344"):
+        await suggested(house, task.id, [10, 20, 30, 40])
+    house.decoder.close()
 
 
 async def test_a_task_that_keeps_features_knows_what_is_labelled(house: House) -> None:
