@@ -136,7 +136,7 @@ def _read_manifest(archive: zipfile.ZipFile, found: zipfile.ZipInfo) -> "Manifes
         raise InvalidRequest(f"{_MANIFEST} in {archive.filename} has more than {MAX_MANIFEST_BYTES} bytes")
     try:
         return read_manifest(archive.read(found))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise InvalidRequest(f"{_MANIFEST} in {archive.filename} cannot be unpacked") from error
 
 

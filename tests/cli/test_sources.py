@@ -96,6 +96,16 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, files: dict[str, str
         labelled_images(zipped(tmp_path, files))
 
 
+def test_a_manifest_that_is_packed_in_an_unknown_way_is_refused(tmp_path: Path) -> None:
+    path = zipped(tmp_path, {"a/1.png": "x", "handful.json": "{}"})
+    data = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        data[data.rindex(signature) + offset] = 77  # the method of the second file
+    path.write_bytes(data)
+    with pytest.raises(InvalidRequest, match=r"handful\.json in .* cannot be unpacked"):
+        labelled_images(path)
+
+
 def test_labels_are_composed_characters(tmp_path: Path) -> None:
     (tmp_path / "cafe\u0301").mkdir()
     (tmp_path / "cafe\u0301" / "1.jpg").write_bytes(b"x")
