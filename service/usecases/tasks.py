@@ -8,7 +8,7 @@ from uuid import UUID
 
 from service.artifacts import ArtifactStore
 from service.engine.base import Engine
-from service.errors import InvalidRequest, OriginalNotKept, Unavailable
+from service.errors import InvalidRequest, OriginalNotKept, TaskNotFound, Unavailable
 from service.persistence.database import Database
 from service.persistence.examples import ExampleRows
 from service.persistence.orm import Version
@@ -98,7 +98,7 @@ class Tasks:
         is_over = await ended_within(running, wait_s)
         try:
             return await self.get(stored.id), is_over
-        except Unavailable as error:  # it is stored all the same, and the client must know by which id
+        except (Unavailable, TaskNotFound) as error:  # it was stored all the same, and the client must know by which id
             log.warning("task %s is told as it was stored: %s", stored.id, error.message)
             return stored, False
 

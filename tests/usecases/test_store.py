@@ -193,6 +193,15 @@ async def test_a_task_whose_time_is_over_is_gone_before_it_is_swept(house: House
     assert (await house.tasks.list(limit=10)).items == ()
 
 
+async def test_a_task_whose_time_is_over_before_it_is_adapted_is_told_as_it_was_stored(house: House) -> None:
+    house.engine.open_gate.clear()
+    task, is_over = await house.tasks.create(NewTask(uploads=dark_and_bright(), keep_s=1), wait_s=1.1)
+    house.engine.open_gate.set()
+    assert (task.state, is_over) == ("queued", False)
+    with pytest.raises(TaskNotFound):
+        await house.tasks.get(task.id)
+
+
 async def test_nobody_adapts_a_task_whose_time_is_over(house: House) -> None:
     house.engine.failures.append(WorkerDied("killed"))
     await house.tasks.create(NewTask(uploads=dark_and_bright(), keep_s=1), wait_s=5)
