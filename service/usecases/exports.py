@@ -6,6 +6,7 @@ import re
 import struct
 import unicodedata
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version as release_of
@@ -81,10 +82,8 @@ class Exports:
     async def _onnx(self, artifact: str, metadata: dict[str, str], card: BaseModelCard) -> bytes:
         key = sha256(json.dumps([artifact, metadata], sort_keys=True).encode()).hexdigest()
         if key in self._made:
-            try:
+            with suppress(ArtifactMissing):  # it was swept
                 return await asyncio.to_thread(self._artifacts.get, self._made[key])
-            except ArtifactMissing:
-                del self._made[key]
         digest = await self._exporter.export(ExportJob(card.path, card.digest, artifact, metadata))
         self._made[key] = digest
         if len(self._made) > _MOST_KNOWN:

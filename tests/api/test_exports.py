@@ -1,13 +1,17 @@
 """Exports over HTTP: both formats, their names and metadata, and every mistake told."""
 
+import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from safetensors.numpy import load
 
-from tests.api.toy_service import LABELS, create, field, png
+from service.engine.inline import InlineEngine
+from tests.api.toy_service import LABELS, create, field, make_settings, png, ready_client, serving
 from tests.engine.toy_tasks import toy_images
 
 
@@ -46,6 +50,21 @@ def test_an_onnx_file_gives_the_answers_of_the_service(client: httpx.Client) -> 
         "dtype": "uint8",
     }
     assert client.get(f"{task}/export").content == response.content
+
+
+@pytest.mark.timeout(300)
+def test_a_file_that_was_swept_is_made_again_for_all_who_ask_at_once(toy_folder: Path, tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, base_models_dir=toy_folder)
+    artifacts = settings.data_dir / "artifacts"
+    engine = InlineEngine(base_model_files=[toy_folder / "toy.safetensors"], artifacts_root=artifacts, device="cpu")
+    with serving(settings, engine) as url, ready_client(url) as client:
+        address = f"/v1/tasks/{create(client)['id']}/export"
+        made = client.get(address, timeout=250).content
+        digest = hashlib.sha256(made).hexdigest()
+        (artifacts / digest[:2] / digest).unlink()
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: client.get(address, timeout=250), range(8)))
+    assert [(answer.status_code, answer.content == made) for answer in answers] == [(200, True)] * 8
 
 
 def test_a_safetensors_file_has_the_task_parameters(client: httpx.Client) -> None:
