@@ -89,8 +89,9 @@ async def test_many_uploads_at_a_time_of_small_files_that_become_large_arrays(se
         for request in asked:
             await request.aread()
         answers = await asyncio.gather(*map(client.send, asked))
-    assert {answer.status_code for answer in answers} <= {201, 503}
-    assert answers[0].status_code == 201
+    statuses = {answer.status_code for answer in answers}
+    assert 201 in statuses
+    assert statuses <= {201, 503}
 
 
 def test_an_upload_whose_arrays_are_larger_than_all_may_be(service: Started) -> None:
