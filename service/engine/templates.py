@@ -69,9 +69,17 @@ class Templates:
 
     def _put_away(self) -> None:
         """Remove what was not used for longest, and with it in time what a killed process left half-written."""
-        by_use = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        by_use = sorted(self._folder.iterdir(), key=_used_at, reverse=True)
         for path in by_use[MOST_KEPT:]:
             path.unlink(missing_ok=True)
+
+
+def _used_at(path: Path) -> float:
+    """When a file was used last; long ago if another process has put it away meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _name(key: str, data: bytes) -> str:

@@ -58,6 +58,15 @@ def test_those_that_were_used_last_are_kept(tmp_path: Path) -> None:
     assert kept == [keys[0], *keys[2:]]
 
 
+def test_a_file_that_goes_meanwhile_keeps_no_other_from_being_put_away(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "gone.onnx").symlink_to("nowhere")  # listed, and not there when it is looked at
+    templates = Templates(tmp_path)
+    for number in range(MOST_KEPT + 1):
+        templates.put(template_key("0" * 64, str(number)), b"traced")
+    assert len(list((tmp_path / FOLDER).iterdir())) == MOST_KEPT
+
+
 def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_bytes(b"a file")
     Templates(tmp_path).put(KEY, b"traced")
