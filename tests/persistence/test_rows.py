@@ -267,10 +267,10 @@ async def test_a_task_that_does_not_exist_is_not_found(database: Database) -> No
 
 
 async def test_a_task_is_there_for_as_long_as_it_is_kept(database: Database) -> None:
-    rows, task = TaskRows(database), dataclasses.replace(record(), keep_s=1.0)
+    rows, task = TaskRows(database), dataclasses.replace(record(), keep_s=2.0)
     version = await rows.create(task, [example("a"), example("b")], plan(None), lease=SHORT, room=ROOM)
-    assert 0 < ((await rows.serving(task.id, None)).left_s or 0) <= 1
-    await asyncio.sleep(1.01)
+    assert 0 < ((await rows.serving(task.id, None)).left_s or 0) <= 2
+    await asyncio.sleep(2.01)
     with pytest.raises(TaskNotFound):
         await rows.serving(task.id, None)
     with pytest.raises(TaskNotFound):

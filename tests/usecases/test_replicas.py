@@ -109,9 +109,11 @@ async def test_an_adaptation_by_one_process_is_watched_by_the_other(replicas: tu
 
 async def test_a_server_database_forgets_what_a_task_does_not_keep(replicas: tuple[House, House]) -> None:
     one, two = replicas
-    features, nothing = [await one.ready_task(store=store, keep_s=1) for store in ("features", "nothing")]
+    features, nothing = [await one.ready_task(store=store) for store in ("features", "nothing")]
     assert [each.has_original for each in (await two.tasks.examples(features.id, limit=10)).items] == [False] * 4
     assert (await two.tasks.get(nothing.id)).n_examples == 0
+    await one.life.update(features.id, TaskUpdate({"keep_s": 1}))
+    await one.life.update(nothing.id, TaskUpdate({"keep_s": 1}))
     await asyncio.sleep(1.1)
     await Sweeper(two.database, two.artifacts, two.serving).expire()
     assert not {features.id, nothing.id} & {task.id for task in (await one.tasks.list(limit=10)).items}

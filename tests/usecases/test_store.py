@@ -165,9 +165,10 @@ async def test_features_of_another_base_model_do_not_stand_in_for_images(house: 
 
 
 async def test_a_task_is_removed_with_its_files_when_its_time_is_over(house: House) -> None:
-    task = await house.ready_task(keep_s=1)
+    task = await house.ready_task()
     kept = await house.ready_task(uploads=labelled(("a", png(1)), ("b", png(254))), keep_s=3600)
     assert await label_of(house, task) == "dark"
+    await house.life.update(task.id, TaskUpdate({"keep_s": 1}))
     await asyncio.sleep(1.1)
     await Sweeper(house.database, house.artifacts, house.serving).expire()
     with pytest.raises(TaskNotFound):
@@ -177,7 +178,8 @@ async def test_a_task_is_removed_with_its_files_when_its_time_is_over(house: Hou
 
 
 async def test_a_task_whose_time_is_over_is_gone_before_it_is_swept(house: House) -> None:
-    task = await house.ready_task(keep_s=1)
+    task = await house.ready_task(keep_s=3600)
+    await house.life.update(task.id, TaskUpdate({"keep_s": 1}))
     assert await label_of(house, task) == "dark"
     await asyncio.sleep(1.01)
     with pytest.raises(TaskNotFound):
