@@ -169,13 +169,15 @@ def send_labelled(  # noqa: PLR0913  # what a form and its request have
         key: idempotency key.
 
     Raises:
-        InvalidRequest: there is no image, or not one group for each.
+        InvalidRequest: there is no image, not one group for each, or groups beside a zip.
     """
     parts = labelled_parts(examples)
     if not parts.n_images:
         raise InvalidRequest("there are no images to send")
     data = given(dict(fields or {})) | {"labels": parts.labels}
     if groups is not None:
+        if not parts.labels:
+            raise InvalidRequest("a zip names its groups itself, in its handful.json; give none beside it")
         if len(groups) != len(parts.labels):
             counts = f"{counted(len(parts.labels), 'image')} but {counted(len(groups), 'group')}"
             raise InvalidRequest(f"{counts}; give one for each, or None")

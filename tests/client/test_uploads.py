@@ -1,6 +1,7 @@
 """How images travel: lazily, in parts, and as multipart that any parser reads."""
 
 import io
+import zipfile
 from pathlib import Path
 
 import httpx
@@ -116,6 +117,14 @@ def test_a_path_instead_of_images_is_a_zip(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"image bytes")
     with pytest.raises(InvalidRequest, match=r"a\.png is no zip"):
         labelled_parts(tmp_path / "a.png")
+
+
+def test_a_zip_takes_no_groups_beside_its_own(client: Client, recorder: Recorder, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a/1.png", b"image bytes")
+    with pytest.raises(InvalidRequest, match="a zip names its groups itself"):
+        client.add_examples(TASK_ID, tmp_path / "a.zip", groups=["burst"])
+    assert recorder.requests == []
 
 
 def test_bytes_have_no_name() -> None:
