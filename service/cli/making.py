@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.class_images import ARCHIVE, IMAGES_OF_A_CLASS, first_of_each, read_domains
+from service.cli.class_images import ARCHIVE, ARCHIVES, IMAGES_OF_A_CLASS, first_of_each, read_domains
 from service.cli.learning import decoder
 from service.cli.output import say
 from service.errors import CheckpointError
@@ -23,9 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def make_base_model(  # noqa: PLR0913, PLR0917  # an option is an argument
     backbone: Annotated[str, typer.Option(help="torchvision:NAME, such as torchvision:convnext_tiny")],
-    data: Annotated[
-        Path, typer.Option(help=f"class folders or a zip of them; or the folder of {ARCHIVE} and Omniglot's archives")
-    ],
+    data: Annotated[Path, typer.Option(help=f"class folders or a zip of them; or the folder of {ARCHIVES}")],
     out: Annotated[Path, typer.Option(help="the checkpoint file, ID.safetensors")],
     weights: Annotated[
         Path | None,

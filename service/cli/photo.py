@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
-from service.cli.class_images import read_domains
+from service.cli.class_images import ARCHIVES, read_domains
 
 
 def make(
-    data: Annotated[Path, typer.Option(help="folder of tiny_imagenet.zip and Omniglot's archives")],
+    data: Annotated[Path, typer.Option(help=f"folder of {ARCHIVES}")],
     features: Annotated[Path | None, typer.Option(help="a file that keeps what the networks gave")] = None,
     out: Annotated[Path, typer.Option(help="the checkpoint file")] = Path("service/base_models/photo.safetensors"),
 ) -> None:
-    """Learn the projection from training classes of Tiny-ImageNet and Omniglot and write the checkpoint."""
+    """Learn the projection from training classes of several domains and write the checkpoint."""
     import torch  # noqa: PLC0415  # slow to import
 
     from service.metalearning.photo import INPUT, SCALING, make_photo, photo_backbone  # noqa: PLC0415
