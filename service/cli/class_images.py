@@ -1,7 +1,7 @@
 """The images that projections are learned on: domains of training classes, from the archives of `photo`.
 
-A projection that is learned on one domain helps in that domain and little elsewhere, so there are several, and half of
-them are made.
+A projection helps in domains that it was not learned on too, but drawings and signs far more where they are among
+those it was, so there are several, and half of them are made.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """Images of made kinds, for domains that no data set at hand covers: cuts of photographs, and signs before a ground.
 
-A projection that is learned on photographs of things alone shortens the wrong directions for textures and for flat
-signs seen from afar. Here a texture is the photograph that a small cut is of, and a sign is a shape of two colours
+A projection that is learned on photographs of things does less for flat signs seen from afar than one that saw signs.
+Here a texture is the photograph that a small cut is of, and a sign is a shape of two colours
 with a glyph on it, in any light, at few pixels. `photo` tells what each domain gives.
 """
 
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 Pixels = UInt8[Tensor, "n 3 height width"]
 Choice = TypeVar("Choice")
 Grounds = UInt8[Tensor, "n_grounds 3 height width"]
-Glyph = UInt8[Tensor, "3 height width"]
+Picture = UInt8[Tensor, "3 height width"]
 
 CUT_SIDES = (0.3, 0.5)
 """Smallest and largest side of a cut, as parts of the photograph's."""
@@ -55,7 +55,7 @@ class _Sign:
     glyph: Float[Tensor, "1 1 height width"]
 
 
-def cuts(photograph: Glyph, n_images: int, generator: torch.Generator) -> Pixels:
+def cuts(photograph: Picture, n_images: int, generator: torch.Generator) -> Pixels:
     """Small square cuts of one photograph at any place, scaled to its side, each second one mirrored."""
     side = photograph.shape[-1]
     found = []
@@ -67,7 +67,7 @@ def cuts(photograph: Glyph, n_images: int, generator: torch.Generator) -> Pixels
     return _as_pixels(torch.cat(found))
 
 
-def signs(glyph: Glyph, grounds: Grounds, n_images: int, generator: torch.Generator) -> Pixels:
+def signs(glyph: Picture, grounds: Grounds, n_images: int, generator: torch.Generator) -> Pixels:
     """Images of one kind of sign, whose shape and colours are drawn by lot.
 
     Args:
@@ -81,7 +81,7 @@ def signs(glyph: Glyph, grounds: Grounds, n_images: int, generator: torch.Genera
     return torch.cat([_seen(sign, grounds[index : index + 1], generator) for index in chosen])
 
 
-def _any_sign(glyph: Glyph, generator: torch.Generator) -> _Sign:
+def _any_sign(glyph: Picture, generator: torch.Generator) -> _Sign:
     n_sides, angle = _pick(_SHAPES, generator)
     border, fill = _pick(_BORDERS, generator), _pick(_FILLS, generator)
     ink = "white" if fill in {"blue", "red"} else "black"
