@@ -123,7 +123,11 @@ def test_packing_whose_expansion_cannot_be_bounded_is_refused(spool: Spool) -> N
     assert codes(packed, spool) == [("/archive/owl/a.png", "unknown-compression")]
 
 
-@pytest.mark.parametrize("data", [b"", b"PK", b"no zip at all" * 50, make_zip(("owl/a.png", b"x"))[:-30]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"PK", b"no zip at all" * 50, make_zip(("owl/a.png", b"x"))[:-30]],
+    ids=["nothing", "two bytes", "text", "cut off"],
+)
 def test_what_is_no_zip_is_refused(spool: Spool, data: bytes) -> None:
     with pytest.raises(InvalidRequest):
         read(data, spool)
