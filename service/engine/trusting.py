@@ -30,9 +30,7 @@ def trusted(head: TaskParameters, rows: Tensor, labels: Tensor, calibration: Cal
     """
     if calibration is None:
         return head
-    counts = torch.bincount(labels).tolist()
-    task = with_unknown(head, calibration, rows, labels)
-    return calibrated(task, calibration, counts)
+    return calibrated(with_unknown(head, calibration, rows, labels), calibration, rows, labels)
 
 
 def assessed(

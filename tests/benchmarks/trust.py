@@ -99,14 +99,14 @@ def calibration_errors(tasks: Sequence[Task], calibration: Calibration) -> tuple
     """ECE in percent before and after."""
     is_right = torch.cat([task.logits.argmax(-1) == task.labels for task in tasks])
     before = torch.cat([task.logits.softmax(-1).amax(-1) for task in tasks])
-    factors = [calibration.logit_factor(task.counts) for task in tasks]
+    factors = [calibration.logit_factor(task.counts, task.separation) for task in tasks]
     after = torch.cat([(f * task.logits).softmax(-1).amax(-1) for f, task in zip(factors, tasks, strict=True)])
     return _error(before, is_right), _error(after, is_right)
 
 
 def unknown_aurocs(task: Task, calibration: Calibration) -> tuple[float, float]:
     """AUROC in percent of softmax and of the unknown score."""
-    factor = calibration.logit_factor(task.counts)
+    factor = calibration.logit_factor(task.counts, task.separation)
     softmax = [-(factor * logits).softmax(-1).amax(-1) for logits in (task.logits, task.unseen_logits)]
     _, weight = calibration.unknown_weights(task.counts)
     distances = task.distances[calibration.unit_means]
@@ -133,7 +133,9 @@ def accuracy_of_rest(task: Task) -> float:
 
 def expectation(task: Task, calibration: Calibration) -> tuple[bool, float]:
     """Whether the interval covers the accuracy of the rest, and how much more was expected, in points."""
-    evidence = HeldOut(task.evidence.logits * calibration.logit_factor(task.counts), task.evidence.answered)
+    evidence = HeldOut(
+        task.evidence.logits * calibration.logit_factor(task.counts, task.separation), task.evidence.answered
+    )
     expected = expected_accuracy(calibration, task.counts, task.support_labels, evidence)
     found = accuracy_of_rest(task)
     low, high = expected.interval_95

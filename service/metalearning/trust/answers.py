@@ -1,8 +1,8 @@
 """Task parameters whose answers can be trusted: calibrated probabilities and an unknown score.
 
 The head's logits are multiplied by a factor (temperature scaling, Guo et al. 2017, arXiv:1706.04599; here the
-temperature is a function of the support set's shape, fitted on tasks of validation classes, because a task has no
-images to spare). Answers keep their order.
+temperature is a function of the support set's shape and of the separation of its classes, fitted on tasks of
+validation classes, because a task has no images to spare). Answers keep their order.
 
 The unknown score is a logistic function of the squared distance between the image's features and the nearest class
 mean. The means are part of the task parameters, in half precision; their shape is that of the
@@ -14,7 +14,7 @@ softmax 86.7, top logit 89.5, energy 90.4, nearest support image 88.3, three nea
 less the distance to the mean of all 86.8, cosine 91.6; a Gaussian process's variance 2 points less than the cosine.
 """
 
-from collections.abc import Sequence
+import math
 
 import torch
 from jaxtyping import Float
@@ -25,12 +25,22 @@ from service.metalearning.calibration import MEANS, UNKNOWN, Calibration
 from service.metalearning.episodes import Labels
 from service.metalearning.learners.base import TaskParameters, balanced_targets
 
+SMALLEST_DISTANCE = 1e-3
+"""Added to the distance of classes, which is zero where two hold the same image."""
+
 Features = Float[Tensor, "n n_features"]
 
 
-def calibrated(task: TaskParameters, calibration: Calibration, counts: Sequence[int]) -> TaskParameters:
-    """The task with its logits multiplied by the factor that its shape asks for."""
-    factor = calibration.logit_factor(counts)
+def calibrated(task: TaskParameters, calibration: Calibration, features: Features, labels: Labels) -> TaskParameters:
+    """The task with its logits multiplied by the factor that its support set asks for.
+
+    Args:
+        task: a head alone.
+        calibration: of its learner.
+        features: of the support images.
+        labels: of the support images.
+    """
+    factor = calibration.logit_factor(torch.bincount(labels).tolist(), separation(features, labels))
     return {**task, "head.weight": task["head.weight"] * factor, "head.bias": task["head.bias"] * factor}
 
 
@@ -53,6 +63,14 @@ def class_means(features: Features, labels: Labels, *, unit: bool) -> Float[Tens
     shares = balanced_targets(labels, features.dtype)
     means = shares.shape[1] * shares.T @ features
     return F.normalize(means, dim=1) if unit else means
+
+
+def separation(features: Features, labels: Labels) -> float:
+    """The logarithm of the mean, over classes, of the squared distance from the class mean to the nearest other one."""
+    means = class_means(features, labels, unit=False)
+    distances = torch.cdist(means, means).square()
+    distances.fill_diagonal_(torch.inf)
+    return math.log(float(distances.amin(1).mean()) + SMALLEST_DISTANCE)
 
 
 def unknown_scores(task: TaskParameters, features: Features) -> Float[Tensor, " n"] | None:

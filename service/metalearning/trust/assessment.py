@@ -11,6 +11,7 @@ from service.metalearning.calibration import Calibration
 from service.metalearning.episodes import Labels
 from service.metalearning.learners.base import Pause, no_pause
 from service.metalearning.learners.head_learner import HeadLearner
+from service.metalearning.trust.answers import separation
 from service.metalearning.trust.expected import ExpectedAccuracy, expected_accuracy
 from service.metalearning.trust.holding_out import HeldOut, Pairs, Rows, held_out, near_copies
 
@@ -90,7 +91,9 @@ def assess(
     counts = torch.bincount(labels).tolist()
     copies = near_copies(rows).cpu()
     found = held_out(learner, rows, labels.to(rows.device), groups=groups, copies=copies, pause=pause)
-    factor = 1.0 if calibration is None else calibration.logit_factor(counts)
+    factor = 1.0
+    if calibration is not None:
+        factor = calibration.logit_factor(counts, separation(rows, labels.to(rows.device)))
     evidence = HeldOut(found.logits.cpu() * factor, found.answered)
     suspects = () if calibration is None else _suspects(evidence, labels)
     confusion = _confusion(evidence, labels, len(counts))

@@ -11,7 +11,7 @@ from service.metalearning.calibration import shape_values
 from service.metalearning.episodes import Labels
 from service.metalearning.learners.base import head_logits
 from service.metalearning.learners.head_learner import HeadLearner
-from service.metalearning.trust.answers import class_means, nearest_distances
+from service.metalearning.trust.answers import class_means, nearest_distances, separation
 from service.metalearning.trust.holding_out import HeldOut, held_out
 
 WAYS = (2, 3, 5, 5, 8, 10, 15, 20)
@@ -72,6 +72,7 @@ class Task:
         distances: to the means as they are, and to those of unit length.
         evidence: answers to held-out examples, not calibrated.
         support_labels: of the examples.
+        separation: of the classes.
     """
 
     domain: int
@@ -82,6 +83,7 @@ class Task:
     distances: tuple[Distances, Distances]
     evidence: HeldOut
     support_labels: Int[Tensor, " n_support"]
+    separation: float
 
     @property
     def shape(self) -> tuple[float, float, float]:
@@ -163,6 +165,7 @@ def answered(learner: HeadLearner, drawn: Drawn, *, domain: int = 0) -> Task:
         distances=(_distances(drawn, unit=False), _distances(drawn, unit=True)),
         evidence=evidence,
         support_labels=drawn.labels,
+        separation=separation(drawn.support, drawn.labels),
     )
 
 

@@ -31,6 +31,9 @@ _TAIL = 0.02
 _FOLDS = 5
 _NEVER = -1e4
 _PENALTY = 1e-4
+_FACTOR_PENALTIES = (_PENALTY,) * 4 + (1e-3,)
+"""That of the separation is larger, because domains are few: the mean error on a domain that the law was not fitted on
+is 1.61 % with the common penalty, 1.52 with ten times as much, 1.55 with a hundred times."""
 _SMALLEST_MISS = 0.005
 """Added to a miss, so that tasks in which all answers are right do not rule its logarithm."""
 
@@ -60,7 +63,7 @@ def draw_tasks(learner: HeadLearner, domains: Sequence[Domain], *, episodes: int
 
 def fit_tasks(tasks: Sequence[Task]) -> Calibration:
     """The constants that suit these tasks."""
-    values = torch.tensor([factor_values(task.counts) for task in tasks])
+    values = torch.tensor([factor_values(task.counts, task.separation) for task in tasks])
     factor = _factor(tasks, values)
     factors = [math.exp(value) for value in (values @ torch.tensor(factor)).tolist()]
     unit_means = _unit_tells_more(tasks)
@@ -97,7 +100,7 @@ def _factor(tasks: Sequence[Task], values: Tensor) -> Law:
         factors = (of_query @ law).exp()[:, None]
         return (weights * F.cross_entropy(factors * logits, labels, reduction="none")).sum()
 
-    return _minimised(loss, values.shape[1])
+    return _minimised(loss, values.shape[1], penalty=torch.tensor(_FACTOR_PENALTIES))
 
 
 def _unit_tells_more(tasks: Sequence[Task]) -> bool:
@@ -222,13 +225,13 @@ def _least_squares(x: Tensor, y: Tensor, weights: Tensor) -> Law:
     return _rounded(torch.linalg.solve(gram, x.T @ (w * y)))
 
 
-def _minimised(loss: Callable[[Tensor], Tensor], n: int, *, penalty: float = _PENALTY) -> Law:
+def _minimised(loss: Callable[[Tensor], Tensor], n: int, *, penalty: float | Tensor = _PENALTY) -> Law:
     law = torch.zeros(n, requires_grad=True)
     optimiser = torch.optim.LBFGS([law], max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> float:
         optimiser.zero_grad()
-        value = loss(law) + penalty * law.square().sum()
+        value = loss(law) + (penalty * law.square()).sum()
         torch.autograd.backward(value)
         return float(value.detach())
 

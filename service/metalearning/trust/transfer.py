@@ -49,7 +49,7 @@ def transfers(tasks: Sequence[Task]) -> Iterator[Transfer]:
 
 def transfer(calibration: Calibration, tasks: Sequence[Task]) -> Transfer:
     """The figures of these constants on these tasks."""
-    factors = [calibration.logit_factor(task.counts) for task in tasks]
+    factors = [calibration.logit_factor(task.counts, task.separation) for task in tasks]
     covered, bias = zip(*(_expectation(task, calibration) for task in tasks), strict=True)
     scaled = [(task, factor) for task, factor in zip(tasks, factors, strict=True)]
     return Transfer(
@@ -68,7 +68,7 @@ def _unknown_auroc(task: Task, calibration: Calibration) -> float:
 
 
 def _expectation(task: Task, calibration: Calibration) -> tuple[float, float]:
-    factor = calibration.logit_factor(task.counts)
+    factor = calibration.logit_factor(task.counts, task.separation)
     evidence = HeldOut(task.evidence.logits * factor, task.evidence.answered)
     expected = expected_accuracy(calibration, task.counts, task.support_labels, evidence)
     low, high = expected.interval_95

@@ -21,8 +21,8 @@ def noisy_domain(generator: torch.Generator, *, noise: float, n_features: int = 
 
 
 def tasks_of(domains: list[Domain]) -> list[Task]:
-    """Eight of each."""
-    return draw_tasks(ProtoNet(make_network()), domains, episodes=8)
+    """Twenty-four of each."""
+    return draw_tasks(ProtoNet(make_network()), domains, episodes=24)
 
 
 def test_look_alikes_are_the_nearest_classes(generator: torch.Generator) -> None:
