@@ -61,6 +61,14 @@ class Dataset:
         return tuple(number[folder] for folder in folders)
 
     @property
+    def labels(self) -> Int[Tensor, " n_images"]:
+        """The number of the class of each image."""
+        labels = torch.empty(len(self.images), dtype=torch.long)
+        for label, rows in enumerate(self.rows):
+            labels[rows] = label
+        return labels
+
+    @property
     def n_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)

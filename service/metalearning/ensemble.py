@@ -1,4 +1,4 @@
-"""One or several frozen networks as one backbone, with a projection that was learned on meta-training classes.
+"""One or several published networks as one backbone, with a projection that was learned on meta-training classes.
 
 The members see one image at sides of their own. Their features, each centred and of one length, stand beside each
 other, and the directions in which images of one class differ most are shortened (`whitening`): what is left of a
@@ -59,11 +59,16 @@ class Ensemble(nn.Module):
         at_side = {images.shape[-1]: images}
         pooled = []
         for index, member in enumerate(self.networks):
-            shrinking = self.get_buffer(f"shrinking_{index}")
-            if len(shrinking) not in at_side:
-                at_side[len(shrinking)] = shrinking @ images @ shrinking.T
-            pooled.append(member.pooled(at_side[len(shrinking)]))
+            side_px = len(self.get_buffer(f"shrinking_{index}"))
+            if side_px not in at_side:
+                at_side[side_px] = self.shrunk(images, index)
+            pooled.append(member.pooled(at_side[side_px]))
         return pooled
+
+    def shrunk(self, images: Images, index: int) -> Float[Tensor, "n channels side_px side_px"]:
+        """The images at the side at which a member sees them."""
+        shrinking = self.get_buffer(f"shrinking_{index}")
+        return images if len(shrinking) == images.shape[-1] else shrinking @ images @ shrinking.T
 
     def joined(self, pooled: Sequence[OfMember]) -> Features:
         """What `pooled` gave, centred, beside each other, each member with the same share of the length."""

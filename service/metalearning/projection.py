@@ -36,11 +36,8 @@ class Domain:
 
 def seen_by_members(backbone: Ensemble, dataset: Dataset, scaling: PixelScaling) -> Domain:
     """The domain of all images of the data set."""
-    labels = torch.empty(len(dataset.images), dtype=torch.long)
-    for label, rows in enumerate(dataset.rows):
-        labels[rows] = label
     chunks = [backbone.pooled(scaled(pixels, scaling)) for pixels in torch.split(dataset.images, CHUNK_IMAGES)]
-    return Domain(tuple(torch.cat(parts) for parts in zip(*chunks, strict=True)), labels)
+    return Domain(tuple(torch.cat(parts) for parts in zip(*chunks, strict=True)), dataset.labels)
 
 
 def learn_projection(backbone: Ensemble, domains: Mapping[str, Domain], *, floor: float) -> None:

@@ -36,6 +36,7 @@ def trained_header(
         start: the base model that training began with.
     """
     network = state.module if isinstance(state.module, Network) else state.module.network
+    assert isinstance(network, Network)
     return BaseModelHeader(
         id=recipe.id,
         purpose=recipe.purpose,

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -51,20 +50,12 @@ class TorchvisionNetwork(Member):
         self.network = network
         self.network.set_submodule(name, nn.Identity())
         _load(self.network, _without(state, name), model)
-        self.packaged_state = frozenset(f"network.{name}" for name in self.network.state_dict())
-        self.requires_grad_(requires_grad=False)
-        self.to(memory_format=torch.channels_last)
-        self.eval()
+        self.freeze()
 
     def pooled(self, images: Images) -> Float[Tensor, "n n_features"]:
         """Features as the network's own classifier saw them."""
         features: Tensor = self.network(images)
         return features
-
-    def train(self, mode: bool = True) -> "TorchvisionNetwork":  # noqa: ARG002  # torch's signature
-        """Stay in evaluation mode."""
-        super().train(mode=False)
-        return self
 
 
 def torchvision_backbone(

@@ -61,9 +61,16 @@ def frozen(model: str, weights: Path, *, side_px: int | None = None) -> Frozen:
 
 
 def make_base_model(
-    of: Frozen, domains: Mapping[str, Domain], *, id_: str, purpose: str
+    of: Frozen, domains: Mapping[str, Domain], *, id_: str, purpose: str, steps: int = 0
 ) -> tuple[Network, BaseModelHeader]:
     """The network, centred and projected by the domains, and its header without figures; changes the backbone.
+
+    Args:
+        of: the network, modulated or as published.
+        domains: what it says of the training classes.
+        id_: of the base model.
+        purpose: one sentence for who chooses.
+        steps: in which its channels were modulated.
 
     Raises:
         DatasetError: no class of a domain has two images that differ.
@@ -80,6 +87,7 @@ def make_base_model(
         learners=OFFERS,
         provenance={
             "weights": f"{of.spec.arguments['weights_file']}, under the terms of whoever published it",
+            **({"modulation": f"gains and shifts of the channels, learned in {steps} steps"} if steps else {}),
             "projection": f"learned on {learned_from(domains)}",
             "choices": "the constants of `photo`, which were chosen for other networks",
         },

@@ -14,10 +14,9 @@ from typing import Any, Final
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from service.errors import CheckpointError
-from service.metalearning.learners.base import Learner, Network
 
 STATE_FILE: Final = "training.state"
 """Its name in the folder of a run; not `.safetensors`, so that a folder of base models may be a run's."""
@@ -32,7 +31,7 @@ class TrainingState:
     """Where a run stands after `step` steps.
 
     Attributes:
-        module: the learner or network whose state dict is trained.
+        module: the learner, network or modulation whose state dict is trained.
         average: the running average of its weights; the same names.
         chosen: the best weights by validation so far; empty before the first.
         optimizer: over the module's parameters.
@@ -43,7 +42,7 @@ class TrainingState:
         elapsed_s: training time over all sessions.
     """
 
-    module: Learner | Network
+    module: nn.Module
     average: dict[str, Tensor]
     optimizer: torch.optim.Optimizer
     generator: torch.Generator

@@ -4,8 +4,8 @@
 
 All columns see the same pixels through the same three networks, and answer the same episodes:
 
-- scikit-learn: the networks' top features, of unit length, and LogisticRegression(C=10);
-- without learning: the features and the head of `photo`, neither centred nor projected;
+- scikit-learn: the published networks' top features, of unit length, and LogisticRegression(C=10);
+- without learning: the published networks, and features and head of `photo`, neither centred nor projected;
 - Handful: `photo` as shipped, with its default learner, its calibration and its unknown score; the others tell the
   unknown by softmax.
 
@@ -39,6 +39,7 @@ from service.metalearning.calibration import Calibration
 from service.metalearning.ensemble import Ensemble
 from service.metalearning.learners.base import TaskParameters
 from service.metalearning.learners.head_learner import HeadLearner
+from service.metalearning.photo import photo_backbone
 from service.metalearning.preprocessing import scaled
 from service.metalearning.serialization import BaseModel, load_base_model
 from service.metalearning.trust.answers import calibrated, unknown_scores, with_unknown
@@ -61,9 +62,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pooled:
-    """What the three networks pooled of each photograph, its kind, and whether it is a query."""
+    """What each of the three networks pooled of each photograph, its kind, and whether it is a query.
 
-    members: tuple[Tensor, ...]
+    Attributes:
+        published: by the networks as published.
+        learned: by those of `photo`.
+    """
+
+    published: tuple[Tensor, ...]
+    learned: tuple[Tensor, ...]
     kind: Tensor
     is_query: Tensor
 
@@ -93,7 +100,8 @@ class ScikitLearn:
 
 
 def read_pooled(base: BaseModel, backbone: Ensemble, data: Path) -> Pooled:
-    """Every photograph of Grocery through the networks."""
+    """Every photograph of Grocery through the networks, as published and as learned."""
+    published, _ = photo_backbone()
     rows: list[list[Tensor]] = []
     kinds: dict[str, int] = {}
     labels, uses = [], []
@@ -102,24 +110,26 @@ def read_pooled(base: BaseModel, backbone: Ensemble, data: Path) -> Pooled:
             use = PurePosixPath(path).name.partition("_")[0]
             if path.endswith(".jpg") and use in {"train", "test"}:
                 pixels = decode(archive.read(path), [base.header.input], max_pixels=10**8).arrays[0]
-                rows.append(backbone.pooled(scaled(torch.from_numpy(pixels)[None], base.header.scaling)))
+                image = scaled(torch.from_numpy(pixels)[None], base.header.scaling)
+                rows.append([*published.pooled(image), *backbone.pooled(image)])
                 labels.append(kinds.setdefault(str(PurePosixPath(path).parent), len(kinds)))
                 uses.append(use == "test")
-    members = tuple(torch.cat(parts) for parts in zip(*rows, strict=True))
-    return Pooled(members, torch.tensor(labels), torch.tensor(uses))
+    parts = tuple(torch.cat(parts) for parts in zip(*rows, strict=True))
+    n_members = len(backbone.networks)
+    return Pooled(parts[:n_members], parts[n_members:], torch.tensor(labels), torch.tensor(uses))
 
 
 def columns(base: BaseModel, backbone: Ensemble, pooled: Pooled) -> dict[str, Column]:
     """The three ways, with the features that each takes."""
     learner = base.learner(base.header.default_learner)
     assert isinstance(learner, HeadLearner)
-    tops = [F.normalize(part[:, :TOP_FEATURES], dim=1) for part in pooled.members]
+    tops = [F.normalize(part[:, :TOP_FEATURES], dim=1) for part in pooled.published]
     plain = [
         F.normalize(part, dim=1)
-        for member, lite in zip(pooled.members, backbone.networks, strict=True)
+        for member, lite in zip(pooled.published, backbone.networks, strict=True)
         for part in torch.split(member, lite.parts, dim=1)
     ]
-    learned = backbone.projected(backbone.joined(pooled.members))
+    learned = backbone.projected(backbone.joined(pooled.learned))
     return {
         "scikit-learn": Column(_by_kind(F.normalize(torch.cat(tops, 1), dim=1), pooled), ScikitLearn()),
         "without learning": Column(_by_kind(F.normalize(torch.cat(plain, 1), dim=1), pooled), learner),
@@ -155,7 +165,7 @@ def _answered(column: Column, support: list[Tensor], query: list[Tensor], unknow
     head = column.learner.head(torch.cat(support), labels)
     if column.calibration is not None:
         head = with_unknown(head, column.calibration, torch.cat(support), labels)
-        head = calibrated(head, column.calibration, torch.bincount(labels).tolist())
+        head = calibrated(head, column.calibration, torch.cat(support), labels)
     truth = torch.arange(N_WAY).repeat_interleave(torch.tensor([len(rows) for rows in query]))
     images = torch.cat([*query, *unknown])
     confidence, answer = F.linear(images, head["head.weight"], head["head.bias"]).softmax(dim=1).max(dim=1)
@@ -182,11 +192,15 @@ def _kept(base: BaseModel, backbone: Ensemble, data: Path, file: Path | None) ->
     """The pooled features, kept in a file if one is named."""
     if file is not None and file.exists():
         tensors = safetensors.torch.load_file(file)
-        members = tuple(tensors[f"members.{index}"].float() for index in range(len(backbone.networks)))
-        return Pooled(members, tensors["kind"], tensors["is_query"])
+        published, learned = (
+            tuple(tensors[f"{of}.{index}"].float() for index in range(len(backbone.networks)))
+            for of in ("published", "learned")
+        )
+        return Pooled(published, learned, tensors["kind"], tensors["is_query"])
     pooled = read_pooled(base, backbone, data)
     if file is not None:
-        tensors = {f"members.{index}": part for index, part in enumerate(pooled.members)}
+        tensors = {f"published.{index}": part for index, part in enumerate(pooled.published)}
+        tensors |= {f"learned.{index}": part for index, part in enumerate(pooled.learned)}
         safetensors.torch.save_file({**tensors, "kind": pooled.kind, "is_query": pooled.is_query}, file)
     return pooled
 

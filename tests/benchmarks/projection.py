@@ -1,10 +1,11 @@
-"""What the projection of `photo` gives in each domain, also in domains that it was not learned on.
+"""What modulation and projection of `photo` give in each domain, the projection also where it was not learned.
 
     python -m tests.benchmarks.projection --data ../shared/data [--features DIR] [--episodes 400]
 
-A row is what the projection was learned on: training classes of no domain, of all but one, of all. A column is a
-domain, of validation classes: 5-way 1-shot / 5-shot accuracy of the default learner in percent, each query answered
-by itself. In the row "all but" a domain, its own column is that of a domain that was never seen.
+A row is what the projection was learned on: training classes of no domain, of all but one, of all; the first is of
+the networks as published, the others are of those of `photo`, whose modulation was learned on all domains but for
+photographs elsewhere, which it made by itself. A column is a domain, of validation classes: 5-way 1-shot / 5-shot
+accuracy of the default learner in percent, each query answered by itself.
 """
 
 import argparse
@@ -24,13 +25,16 @@ from service.metalearning.learners import LEARNERS
 from service.metalearning.learners.base import Network, head_logits
 from service.metalearning.learners.head_learner import HeadLearner
 from service.metalearning.projection import (
+    PHOTOGRAPHS,
     Domain,
     domains_from_file,
     domains_to_file,
     learn_projection,
     seen_by_members,
 )
+from service.metalearning.serialization import load_base_model
 from service.metalearning.whitening import covariance_within, whitening
+from tests.benchmarks.grocery import PHOTO
 
 N_WAY = 5
 N_QUERY = 10
@@ -38,12 +42,10 @@ N_QUERY = 10
 Features = Float[Tensor, "n n_features"]
 
 
-def domains_of(data: Path, split: Split, cache: Path | None) -> Mapping[str, Domain]:
+def domains_of(backbone: Ensemble, data: Path, split: Split, kept: Path | None) -> Mapping[str, Domain]:
     """What the members say of the images of a split, by domain."""
-    kept = None if cache is None else cache / f"{split}.safetensors"
     if kept is not None and kept.exists():
         return domains_from_file(kept)
-    backbone, _ = photo.photo_backbone()
     images = domain_images(data, split, decoder(photo.INPUT))
     found = {dataset.name: seen_by_members(backbone, dataset, photo.SCALING) for dataset in images}
     if kept is not None:
@@ -81,11 +83,11 @@ def print_row(name: str, backbone: Ensemble, validation: Mapping[str, Domain], *
     print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-def print_table(training: Mapping[str, Domain], validation: Mapping[str, Domain], *, episodes: int) -> None:
-    """All rows, in Markdown."""
-    backbone, _ = photo.photo_backbone()
+def print_rows(
+    backbone: Ensemble, training: Mapping[str, Domain], validation: Mapping[str, Domain], *, episodes: int
+) -> None:
+    """The rows of the learned networks, in Markdown."""
     learn_projection(backbone, training, floor=photo.FLOOR)
-    print(f"| learned on | {' | '.join(validation)} |\n|---|{'---|' * len(validation)}", flush=True)
     print_row("all", backbone, validation, episodes=episodes)
     covariances = {
         name: covariance_within(backbone.joined(domain.pooled), domain.labels) for name, domain in training.items()
@@ -107,9 +109,22 @@ def main() -> None:
     parser.add_argument("--features", type=Path, help="a folder that keeps what the networks gave between runs")
     parser.add_argument("--episodes", type=int, default=400)
     arguments = parser.parse_args()
+    published, _ = photo.photo_backbone()
+    learned = load_base_model(PHOTO).network.backbone
+    assert isinstance(learned, Ensemble)
+
+    def seen(backbone: Ensemble, split: Split, name: str) -> Mapping[str, Domain]:
+        kept = arguments.features / f"{name}.safetensors" if arguments.features else None
+        return domains_of(backbone, arguments.data, split, kept)
+
     with torch.inference_mode():
-        training, validation = (domains_of(arguments.data, split, arguments.features) for split in ("train", "val"))
-        print_table(training, validation, episodes=arguments.episodes)
+        before = seen(published, "val", "published_val")
+        print(f"| learned on | {' | '.join(before)} |\n|---|{'---|' * len(before)}", flush=True)
+        for member, pooled in zip(published.networks, before[PHOTOGRAPHS].pooled, strict=True):
+            member.centre.copy_(pooled.mean(dim=0))
+        print_row("nothing at all", published, before, episodes=arguments.episodes)
+        training, validation = seen(learned, "train", "train"), seen(learned, "val", "val")
+        print_rows(learned, training, validation, episodes=arguments.episodes)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -81,6 +82,19 @@ def test_what_is_made_can_be_measured_and_is_listed(folder: Path, handful: Handf
         "mine\tphotographs\t32 px colour\tridge, protonet, anil"
         in handful("base-models", "--dir", Path(out).parent).out
     )
+
+
+def test_gains_and_shifts_are_learned_in_so_many_steps(folder: Path, handful: Handful) -> None:
+    plain = Path(handful(*making(folder)).out.strip())
+    at_first = safetensors.torch.load_file(plain)
+    made = handful(*making(folder, steps=2))
+    assert (made.code, "step 2: loss" in made.err) == (0, True)
+    learned = safetensors.torch.load_file(plain)
+    names = ["backbone.members.0.gains", "backbone.members.0.shifts"]
+    assert all(at_first[name].abs().max() == 0 for name in names)
+    assert all(learned[name].abs().max() > 0 for name in names)
+    assert read_header(plain).provenance["modulation"].endswith("learned in 2 steps")
+    assert sorted(path.name for path in plain.parent.iterdir()) == ["mine.safetensors", f"{MODEL}.pth"]
 
 
 def test_weights_in_the_cache_of_torch_hub_are_not_copied(folder: Path, weights: Path, handful: Handful) -> None:

@@ -77,8 +77,8 @@ def test_nothing_of_the_backbone_asks_for_a_gradient(backbone: EfficientNetLite)
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
 
 
-def test_only_the_centre_is_not_from_the_package(backbone: EfficientNetLite) -> None:
-    assert backbone.state_dict().keys() - backbone.packaged_state == {"centre"}
+def test_what_is_learned_is_not_from_the_package(backbone: EfficientNetLite) -> None:
+    assert backbone.state_dict().keys() - backbone.packaged_state == {"centre", "gains", "shifts"}
 
 
 def test_other_weights_than_the_known_ones_are_refused() -> None:

@@ -44,8 +44,7 @@ def test_only_what_was_learned_is_saved(ensemble: Ensemble) -> None:
     assert ensemble.state_dict().keys() - ensemble.packaged_state == {
         "directions",
         "shortening",
-        "members.0.centre",
-        "members.1.centre",
+        *(f"members.{index}.{name}" for index in range(2) for name in ("centre", "gains", "shifts")),
     }
 
 

@@ -47,9 +47,11 @@ def test_the_checkpoint_holds_what_was_learned_and_nothing_of_the_packages() -> 
     assert shapes == {
         "backbone.directions": (4832, 192),
         "backbone.shortening": (192,),
-        "backbone.members.0.centre": (1632,),
-        "backbone.members.1.centre": (1600,),
-        "backbone.members.2.centre": (1600,),
+        **{
+            f"backbone.members.{index}.{name}": (size,)
+            for index, (n_features, n_channels) in enumerate([(1632, 29048), (1600, 26832), (1600, 21008)])
+            for name, size in (("centre", n_features), ("gains", n_channels), ("shifts", n_channels))
+        },
     }
 
 

@@ -81,7 +81,7 @@ def test_nothing_of_the_backbone_asks_for_a_gradient(backbone: Ensemble) -> None
 
 
 def test_only_what_was_learned_is_not_from_the_file(backbone: Ensemble) -> None:
-    learned = {"directions", "shortening", "members.0.centre"}
+    learned = {"directions", "shortening", *(f"members.0.{name}" for name in ("centre", "gains", "shifts"))}
     assert backbone.state_dict().keys() - backbone.packaged_state == learned
 
 

@@ -61,6 +61,8 @@ def test_the_checkpoint_holds_what_was_learned_and_not_the_network(checkpoint: P
         "backbone.directions": (512, 192),
         "backbone.shortening": (192,),
         "backbone.members.0.centre": (512,),
+        "backbone.members.0.gains": (4800,),
+        "backbone.members.0.shifts": (4800,),
     }
 
 
