@@ -44,9 +44,9 @@ def test_the_bias_of_a_small_class_makes_up_for_its_variance() -> None:
     weight, bias = torch.tensor([1.0, -1.0]).double() / 5.25, 1 / 5
     # Class means are fitted as 1 / 5.25 + 1 / 5 in their own row and -1 / 5.25 + 1 / 5 in the other: the residuals
     # 1 - own and 0 - other differ by 1 - 2 / 5.25. An image of class 0 weighs 1, one of class 1 weighs 1/2, and the
-    # variance is 0.5^2 + 0.5^2 over 3 images less 2 classes.
+    # variance is 0.5^2 + 0.5^2 over 3 images less 2 classes. Ridge takes three quarters of the share.
     lead = torch.tensor([1.0, 0.5]).double() * (1 - 2 / 5.25) / 3
-    share = 0.5 * lead / 2
+    share = 0.75 * 0.5 * lead / 2
     torch.testing.assert_close(head["head.weight"].flatten(), weight)
     torch.testing.assert_close(head["head.bias"], bias + share - share.min())
 
